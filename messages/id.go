@@ -1,0 +1,100 @@
+package messages
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base32"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// idEncoding is Crockford's base 32 in lower case, so that ids sort by time as
+// text and are legal in dataset, slot, object and subject names.
+var idEncoding = base32.NewEncoding("0123456789abcdefghjkmnpqrstvwxyz").WithPadding(base32.NoPadding)
+
+const idLen = 24 // 15 bytes: 6 of milliseconds, 9 of randomness
+
+// SnapshotID is one bracket's id. It is part of the ZFS snapshots' name.
+type SnapshotID string
+
+// ResyncID is one resync's id: log key, hold tag, slot suffix.
+type ResyncID string
+
+// MessageID identifies a document, and is its Nats-Msg-Id.
+type MessageID string
+
+// NewSnapshotID draws an id that sorts after every earlier one (by milliseconds).
+func NewSnapshotID(now time.Time) SnapshotID { return SnapshotID(newID(now)) }
+
+// NewResyncID draws an id that sorts after every earlier one (by milliseconds).
+func NewResyncID(now time.Time) ResyncID { return ResyncID(newID(now)) }
+
+// NewMessageID draws an id that sorts after every earlier one (by milliseconds).
+func NewMessageID(now time.Time) MessageID { return MessageID(newID(now)) }
+
+func newID(now time.Time) string {
+	var b [15]byte
+	ms := uint64(now.UnixMilli()) //nolint:gosec // times before 1970 do not occur
+	for i := range 6 {
+		b[i] = byte(ms >> (40 - 8*i))
+	}
+	_, _ = rand.Read(b[6:]) // never fails since Go 1.24
+	return idEncoding.EncodeToString(b[:])
+}
+
+func checkID(what, s string) error {
+	if len(s) != idLen || strings.Trim(s, "0123456789abcdefghjkmnpqrstvwxyz") != "" {
+		return fmt.Errorf("%s %q: want %d characters of Crockford's base 32 in lower case", what, clip(s), idLen)
+	}
+	return nil
+}
+
+// UnmarshalText parses and checks.
+func (i *SnapshotID) UnmarshalText(b []byte) error {
+	*i = SnapshotID(b)
+	return checkID("snapshot id", string(b))
+}
+
+// UnmarshalText parses and checks.
+func (i *ResyncID) UnmarshalText(b []byte) error {
+	*i = ResyncID(b)
+	return checkID("resync id", string(b))
+}
+
+// snapshotPrefix begins the short name of every snapshot and bookmark of ours.
+const snapshotPrefix = "pgresync-"
+
+// ShortName is the part of the snapshots' names after '@'.
+func (i SnapshotID) ShortName() string { return snapshotPrefix + string(i) }
+
+// SnapshotIDOf reads the id out of a snapshot's or bookmark's name, false when
+// the name is not of our making.
+func SnapshotIDOf(n SnapshotName) (SnapshotID, bool) {
+	s, ok := strings.CutPrefix(n.Short(), snapshotPrefix)
+	if !ok || checkID("snapshot id", s) != nil {
+		return "", false
+	}
+	return SnapshotID(s), true
+}
+
+// StreamID names one stream: what moves, not who asked. Equal requests have
+// equal ids, which is how N standbys come to share one send.
+type StreamID string
+
+// NewStreamID hashes what determines the bytes of a stream: the target and base
+// snapshots, the flags, and the token of a resumed receive.
+func NewStreamID(to, from GUID, flags SendFlags, token ResumeToken) StreamID {
+	h := sha256.Sum256(fmt.Appendf(nil, "%d %d %s %s", to, from, flags, token))
+	return StreamID(hex.EncodeToString(h[:16]))
+}
+
+// UnmarshalText parses and checks.
+func (i *StreamID) UnmarshalText(b []byte) error {
+	*i = StreamID(b)
+	if len(b) != 32 || strings.Trim(string(b), "0123456789abcdef") != "" {
+		return fmt.Errorf("stream id %q: want 32 hexadecimal digits in lower case", clip(string(b)))
+	}
+	return nil
+}

@@ -1,0 +1,45 @@
+package messages
+
+// DatasetInfo is what is known of one file system.
+type DatasetInfo struct {
+	Name Dataset
+	GUID GUID
+	// Mountpoint is the property: a path, "none" or "legacy".
+	Mountpoint string
+	Mounted    bool
+	CanMount   string // on, off, noauto
+	Origin     SnapshotName
+	ReadOnly   bool
+	// Used, Referenced, Available and Written are in bytes.
+	Used, Referenced, Available, Written uint64
+	RecordSize                           uint64
+	Compression                          string
+	Encryption                           string // "off" when not encrypted
+	// Token is set while a partial receive waits.
+	Token ResumeToken
+	// Marks are the pgresync:* user properties whose source is local.
+	Marks map[string]string
+}
+
+// SendSpec says what zfs send is to produce.
+type SendSpec struct {
+	Target SnapshotName
+	To     GUID
+	// Base is a snapshot or bookmark, "" for a full stream.
+	Base  SnapshotName
+	From  GUID
+	Flags SendFlags
+	// Token resumes a cut receive of the same Target and Base.
+	Token ResumeToken
+}
+
+// ReceiveSpec says what zfs recv is to accept, and where. A stream whose BEGIN
+// record carries other GUIDs is refused before zfs recv is started (I-5).
+type ReceiveSpec struct {
+	Into Dataset
+	// Snapshot is the short name that the received snapshot gets.
+	Snapshot string
+	To, From GUID
+	// Set are properties given with -o.
+	Set map[string]string
+}
