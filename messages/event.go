@@ -50,11 +50,11 @@ func (e *Event) Validate() error {
 	); err != nil {
 		return err
 	}
-	if e.Type == EventSnapshotReady {
-		if e.Snapshot == nil {
-			return errors.New("snapshot: missing")
-		}
+	if e.Snapshot != nil {
 		return e.Snapshot.Validate()
+	}
+	if e.Type == EventSnapshotReady {
+		return errors.New("snapshot: missing")
 	}
 	return nil
 }

@@ -94,3 +94,11 @@ type StandbySetup struct {
 	// UID and GID own what is written.
 	UID, GID int
 }
+
+// WALInfo is what a primary keeps of its log.
+type WALInfo struct {
+	// SegmentSize is in bytes.
+	SegmentSize uint64
+	// Oldest is the first position still in pg_wal.
+	Oldest LSN
+}

@@ -99,7 +99,7 @@ func (r *StreamRecord) Validate() error {
 		required("stream", string(r.Stream)),
 		required("cluster", string(r.Cluster)),
 		required("node", string(r.Node)),
-		required("attempt", string(r.Attempt)),
+		token("attempt", string(r.Attempt)),
 		nonZero("to", uint64(r.To)),
 		r.Flags.validate(),
 	)
@@ -134,7 +134,7 @@ func (p *Part) Validate() error {
 	if err := firstError(
 		version(p.V),
 		required("stream", string(p.Stream)),
-		required("attempt", string(p.Attempt)),
+		token("attempt", string(p.Attempt)),
 		required("object", p.Object),
 		nonZero("size", p.Size),
 		checkHex("sha256", p.SHA256),
@@ -173,7 +173,7 @@ func (e *StreamEnd) Validate() error {
 	err := firstError(
 		version(e.V),
 		required("stream", string(e.Stream)),
-		required("attempt", string(e.Attempt)),
+		token("attempt", string(e.Attempt)),
 	)
 	if err != nil || e.Error != "" {
 		return err

@@ -43,3 +43,12 @@ type ReceiveSpec struct {
 	// Set are properties given with -o.
 	Set map[string]string
 }
+
+// PoolInfo is one pool's state.
+type PoolInfo struct {
+	GUID GUID
+	// Size and Free are in bytes; Capacity is what is used, in percent.
+	Size, Free uint64
+	Capacity   int
+	Health     string // ONLINE, DEGRADED, …
+}

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+
+	"github.com/pgresync/pgresync/internal/bus"
+	"github.com/pgresync/pgresync/internal/daemon"
+	"github.com/pgresync/pgresync/internal/primary"
+	"github.com/pgresync/pgresync/internal/sidecar"
+	"github.com/pgresync/pgresync/internal/stream"
+	"github.com/pgresync/pgresync/messages"
+	"github.com/pgresync/pgresync/pgops"
+	"github.com/pgresync/pgresync/zfsops"
+)
+
+var (
+	_ primary.Database  = (*pgops.Database)(nil)
+	_ primary.Slots     = (*pgops.Database)(nil)
+	_ primary.ZFS       = (*zfsops.ZFS)(nil)
+	_ primary.Leases    = (*bus.Bus)(nil)
+	_ primary.Announcer = (*bus.Bus)(nil)
+	_ primary.Uploads   = uploads{}
+	_ bus.Service       = (*primary.Service)(nil)
+)
+
+// uploads fits the data plane to the service.
+type uploads struct{ *stream.Hub }
+
+func (u uploads) Join(ctx context.Context, r messages.StreamRecord, reader messages.NodeName,
+	open func(ctx context.Context) (io.ReadCloser, error),
+) (messages.StreamRecord, error) {
+	return u.Hub.Join(ctx, stream.Spec{
+		Stream: r.Stream, Node: r.Node, Dataset: r.Dataset, To: r.To, From: r.From, Flags: r.Flags,
+		Resumed: r.Resumed, Estimate: r.Estimate, Lease: r.Lease,
+	}, reader, open)
+}
+
+func serve(ctx context.Context, cfg Config, log zerolog.Logger) error {
+	zfs := zfsops.New(zfsops.Options{})
+	if _, err := zfs.Probe(ctx); err != nil {
+		return err
+	}
+	db, err := pgops.NewDatabase(cfg.PG.Conninfo.Reveal(), pgops.WithBackupTimeout(cfg.BackupTimeout))
+	if err != nil {
+		return err
+	}
+	urls, closeServer, err := server(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	defer closeServer()
+	link, err := bus.Connect(ctx, sidecar.BusConfig(&cfg.Common, "primary", urls, cfg.LeaseTTL, log))
+	if err != nil {
+		return err
+	}
+	defer link.Close()
+	store, err := stream.NewStore(link.JetStream(), streamConfig(cfg))
+	if err != nil {
+		return err
+	}
+	err = daemon.Keep(ctx, log, "provision", func(ctx context.Context) error {
+		return errors.Join(link.Provision(ctx), store.Provision(ctx))
+	}, daemon.KeepOptions{})
+	if err != nil {
+		return err
+	}
+	hub := stream.NewHub(store, stream.OnChange(func(r messages.StreamRecord) { record(ctx, link, r, log) }))
+	svc := primary.New(serviceConfig(cfg, link.LeaseTTL()), primary.Deps{
+		Database: db, Slots: db, ZFS: zfs, Uploads: uploads{hub}, Leases: link, Announce: link, Now: time.Now, Log: log,
+	})
+	triggers := []string{messages.Subjects{Cluster: cfg.Cluster}.TriggerSnapshot()}
+	return sidecar.Run(ctx, log, &cfg.Common, link,
+		sidecar.Loop{Name: "uploads", Run: hub.Run},
+		sidecar.Loop{Name: "publisher", Run: svc.Run},
+		sidecar.Loop{Name: "requests", Run: func(ctx context.Context) error { return link.Serve(ctx, svc) }},
+		// One durable for all publishers: whoever is on duty obeys.
+		sidecar.Loop{Name: "triggers", Run: func(ctx context.Context) error {
+			return link.Triggers(ctx, "primary", triggers, cfg.TriggerMaxAge, svc.Trigger)
+		}},
+	)
+}
+
+// server starts the embedded NATS server when it is asked for.
+func server(ctx context.Context, cfg Config, log zerolog.Logger) (urls []string, stop func(), err error) {
+	if !cfg.NATS.URL.IsEmbedded() {
+		return cfg.NATS.URL.List(), func() {}, nil
+	}
+	e, err := bus.StartEmbedded(ctx, bus.EmbeddedConfig{
+		Listen: cfg.NATSListen, StoreDir: cfg.NATSStoreDir, MaxStore: int64(cfg.NATSStoreMax),
+		Username: cfg.NATS.User, Password: cfg.NATS.Password.Reveal(), Token: cfg.NATS.Token.Reveal(),
+		CertFile: cfg.NATS.Cert, KeyFile: cfg.NATS.Key, CAFile: cfg.NATS.CA,
+		Log: func(level, text string) { log.Debug().Str("nats_level", level).Msg(text) },
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("embedded NATS server: %w", err)
+	}
+	log.Info().Str("url", e.URL()).Msg("embedded NATS server")
+	return []string{e.URL()}, e.Close, nil
+}
+
+func streamConfig(cfg Config) stream.Config {
+	storage := jetstream.FileStorage
+	if cfg.NATS.Storage == "memory" {
+		storage = jetstream.MemoryStorage
+	}
+	return stream.Config{
+		Cluster: cfg.Cluster, PartSize: int(cfg.PartSize), Window: int(cfg.Window), MaxBucket: int64(cfg.BucketMax),
+		Replicas: cfg.NATS.Replicas, Storage: storage, Provision: cfg.NATS.Provision, Linger: cfg.Linger,
+	}
+}
+
+func serviceConfig(cfg Config, leaseTTL time.Duration) primary.Config {
+	return primary.Config{
+		Cluster: cfg.Cluster, Node: cfg.Node, Version: daemon.Version(), Dataset: cfg.Dataset, Ignore: cfg.IgnoreDatasets,
+		SendWAL: cfg.SendWAL == "always", Host: cfg.AdvertiseHost, Port: cfg.AdvertisePort,
+		Interval: cfg.SnapshotInterval, Gather: cfg.Gather, LeaseTTL: leaseTTL, PoolLimit: cfg.PoolLimit,
+		KeepSnapshots: cfg.SnapshotKeep, KeepBookmarks: cfg.BookmarkKeep,
+	}
+}
+
+// record keeps the KV record of a stream; it is for people, so that a failure is
+// not one of the stream.
+func record(ctx context.Context, link *bus.Bus, r messages.StreamRecord, log zerolog.Logger) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	if err := link.PutStream(ctx, r); err != nil && ctx.Err() == nil {
+		log.Debug().Err(err).Str("stream", string(r.Stream)).Msg("stream record not written")
+	}
+}

@@ -1,0 +1,61 @@
+package main
+
+import (
+	"time"
+
+	"github.com/pgresync/pgresync/internal/daemon/settings"
+	"github.com/pgresync/pgresync/messages"
+)
+
+// Config is the configuration of the secondary sidecar; package settings explains
+// the tags.
+type Config struct {
+	settings.Common
+
+	Lineage     messages.Dataset `computed:"<pool of the live dataset>/pgresync/<cluster>" desc:"Dataset below which received data is kept, never mounted; in the pool of the live dataset."`
+	Mountpoint  string           `computed:"what the live dataset has, else the publisher's" desc:"Where the live dataset is mounted."`
+	Mountpoints settings.Pairs   `computed:"the publisher's, below this node's root" desc:"Mount points of children of the live dataset as name=path items, separated by commas."`
+
+	PGUser           string            `split_words:"true" default:"postgres" desc:"Operating system user that PostgreSQL runs as."`
+	PGLogFile        string            `split_words:"true" computed:"pgresync.log beside the data directory" desc:"File that takes what PostgreSQL prints before its own logging starts."`
+	PGStartTimeout   time.Duration     `split_words:"true" default:"2m" min:"5s" desc:"Longest time for a start, including recovery to consistency."`
+	PGStopTimeout    time.Duration     `split_words:"true" default:"1m" min:"1s" desc:"Longest time for a fast shut-down; after it the shut-down is immediate."`
+	PrimaryConninfo  settings.Conninfo `split_words:"true" desc:"Parameters for primary_conninfo, like user=replicator passfile=/etc/pgresync/passfile. Host and port follow the publisher's lease unless they are given here."`
+	PostgresSettings settings.Pairs    `split_words:"true" desc:"Settings of PostgreSQL for this standby as name=value items, separated by commas; they win over what came with the copy."`
+	KeepFiles        settings.Words    `split_words:"true" default:"postgresql.conf,pg_hba.conf,pg_ident.conf" desc:"Files of the data directory that each new copy takes over from the one it replaces, separated by commas."`
+
+	AutoResync     bool          `split_words:"true" default:"true" desc:"Whether to resync when replication cannot continue. When false only triggers do."`
+	RejoinPromoted string        `split_words:"true" default:"trigger" oneof:"trigger never auto" desc:"Whether a former primary, whose timeline was abandoned, is resynced: when triggered, never, or by itself. Its diverged data is kept."`
+	Adopt          bool          `default:"false" desc:"Whether a live dataset that pgresync did not make may be destroyed once it is replaced. When false it is renamed and kept."`
+	Track          string        `default:"never" oneof:"never interval" desc:"Whether to keep received data fresh while the standby is healthy, so that a later resync is small."`
+	TrackInterval  time.Duration `split_words:"true" default:"1h" min:"1m" desc:"How often, with PGRESYNC_TRACK=interval."`
+
+	CheckInterval time.Duration `split_words:"true" default:"5s" min:"1s" desc:"How often the state of replication is looked at."`
+	Debounce      time.Duration `default:"30s" min:"0s" desc:"How long a reason to resync must hold before it is acted upon."`
+	ProveTimeout  time.Duration `split_words:"true" default:"2m" min:"5s" desc:"Longest time for a new copy to stream past its snapshot; after it the old one is switched back."`
+	ResyncBudget  int           `split_words:"true" default:"6" min:"1" desc:"Resyncs that start by themselves in a day; after them an operator is asked for."`
+	BackoffMin    time.Duration `split_words:"true" default:"10s" min:"1s" desc:"Pause after a first failed resync; it doubles with each further one."`
+	BackoffMax    time.Duration `split_words:"true" default:"30m" min:"1s" desc:"Longest such pause."`
+
+	ConvergeShort  time.Duration `split_words:"true" default:"10s" min:"0s" desc:"A pass that is expected to take less than this is the last one before the switch."`
+	ConvergePasses int           `split_words:"true" default:"5" min:"1" desc:"Most passes before the switch."`
+	AssumedRate    settings.Rate `split_words:"true" default:"50MiB/s" min:"1B/s" desc:"Speed of a transfer to reckon with until one was measured."`
+	KeepPasses     int           `split_words:"true" default:"2" min:"1" desc:"Received snapshots to keep as bases of coming increments."`
+}
+
+// Complete finds the defaults that are not constants.
+func (c *Config) Complete() {
+	c.Common.Complete()
+	if c.Lineage == "" && c.Dataset != "" && c.Cluster != "" {
+		c.Lineage = messages.Dataset(c.Dataset.Pool()).Child("pgresync").Child(messages.RelName(c.Cluster)) // checked by Validate
+	}
+}
+
+// String is the effective configuration, secrets masked.
+func (c *Config) String() string {
+	text, err := settings.Effective(c)
+	if err != nil {
+		return err.Error()
+	}
+	return text
+}

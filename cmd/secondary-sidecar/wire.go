@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"io"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/pgresync/pgresync/internal/bus"
+	"github.com/pgresync/pgresync/internal/daemon"
+	"github.com/pgresync/pgresync/internal/plan"
+	"github.com/pgresync/pgresync/internal/secondary"
+	"github.com/pgresync/pgresync/internal/sidecar"
+	"github.com/pgresync/pgresync/internal/stream"
+	"github.com/pgresync/pgresync/messages"
+	"github.com/pgresync/pgresync/pgops"
+	"github.com/pgresync/pgresync/zfsops"
+)
+
+var (
+	_ secondary.ZFS       = (*zfsops.ZFS)(nil)
+	_ secondary.Database  = (*pgops.Database)(nil)
+	_ secondary.Server    = server{}
+	_ secondary.Postgres  = postgres{}
+	_ secondary.Primary   = publisher{}
+	_ secondary.Downloads = downloads{}
+	_ secondary.Announcer = (*bus.Bus)(nil)
+)
+
+// publisher fits the client and the lease to the service.
+type publisher struct {
+	*bus.Client
+	link *bus.Bus
+}
+
+func (p publisher) Lease(ctx context.Context) (messages.Lease, uint64, error) {
+	return p.link.Lease(ctx)
+}
+
+// downloads fits the data plane to the service.
+type downloads struct{ *stream.Reader }
+
+func (d downloads) Read(ctx context.Context, rec messages.StreamRecord, node messages.NodeName, progress func(uint64),
+	sink func(ctx context.Context, verified io.Reader) error,
+) error {
+	_, err := d.Reader.Read(ctx, rec, node, progress, sink)
+	return err
+}
+
+// server fits one data directory's control to the service.
+type server struct{ *pgops.Server }
+
+func (s server) Stop(ctx context.Context, immediate bool) error {
+	mode := pgops.StopEscalate
+	if immediate {
+		mode = pgops.StopImmediate
+	}
+	return s.Server.Stop(ctx, mode)
+}
+
+// postgres makes servers and standbys as configured.
+type postgres struct {
+	cfg Config
+	pgops.Preparer
+}
+
+func (p postgres) Server(dir string) (secondary.Server, error) {
+	log := p.cfg.PGLogFile
+	if log == "" {
+		log = filepath.Join(filepath.Dir(dir), "pgresync.log")
+	}
+	s, err := pgops.NewServer(pgops.ServerOptions{
+		BinDir: p.cfg.PG.BinDir, DataDir: dir, User: p.cfg.PGUser, LogFile: log,
+		StartTimeout: p.cfg.PGStartTimeout, StopTimeout: p.cfg.PGStopTimeout,
+	})
+	return server{s}, err
+}
+
+func (p postgres) Major(ctx context.Context) (int, error) {
+	return pgops.BinaryMajor(ctx, p.cfg.PG.BinDir)
+}
+
+func (p postgres) Owner() (uid, gid int, err error) { return pgops.LookupUser(p.cfg.PGUser) }
+
+func serve(ctx context.Context, cfg Config, log zerolog.Logger) error {
+	zfs := zfsops.New(zfsops.Options{})
+	if _, err := zfs.Probe(ctx); err != nil {
+		return err
+	}
+	db, err := pgops.NewDatabase(cfg.PG.Conninfo.Reveal())
+	if err != nil {
+		return err
+	}
+	link, err := bus.Connect(ctx, sidecar.BusConfig(&cfg.Common, "secondary", cfg.NATS.URL.List(), 0, log))
+	if err != nil {
+		return err
+	}
+	defer link.Close()
+	if err := daemon.Keep(ctx, log, "provision", link.Provision, daemon.KeepOptions{}); err != nil {
+		return err
+	}
+	reader, err := stream.NewReader(link.JetStream(), stream.Config{Cluster: cfg.Cluster})
+	if err != nil {
+		return err
+	}
+	svc := secondary.New(serviceConfig(cfg), secondary.Deps{
+		ZFS: zfs, Database: db, Postgres: postgres{cfg, pgops.NewPreparer(cfg.PG.BinDir)},
+		Primary: publisher{bus.NewClient(link), link}, Downloads: downloads{reader}, Announce: link, Now: time.Now, Log: log,
+	})
+	return sidecar.Run(ctx, log, &cfg.Common, link,
+		sidecar.Loop{Name: "resync", Run: svc.Run},
+		sidecar.Loop{Name: "triggers", Run: func(ctx context.Context) error { return triggers(ctx, cfg, link, svc) }},
+	)
+}
+
+// triggers begin only when they can be journaled.
+func triggers(ctx context.Context, cfg Config, link *bus.Bus, svc *secondary.Service) error {
+	select {
+	case <-svc.Ready():
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	s := messages.Subjects{Cluster: cfg.Cluster}
+	subjects := []string{s.TriggerResync(string(cfg.Node)), s.TriggerResync(messages.AllNodes)}
+	return link.Triggers(ctx, "secondary-"+string(cfg.Node), subjects, cfg.TriggerMaxAge, svc.Trigger)
+}
+
+func serviceConfig(cfg Config) secondary.Config {
+	mountpoints := map[messages.RelName]string{}
+	for name, path := range cfg.Mountpoints {
+		mountpoints[messages.RelName(name)] = path
+	}
+	return secondary.Config{
+		Cluster: cfg.Cluster, Node: cfg.Node, Version: daemon.Version(), Dataset: cfg.Dataset, Lineage: cfg.Lineage,
+		Mountpoint: cfg.Mountpoint, Mountpoints: mountpoints,
+		StageDir:        filepath.Join("/run/pgresync", strings.ReplaceAll(string(cfg.Cluster), "/", "-"), "stage"),
+		PrimaryConninfo: cfg.PrimaryConninfo.Reveal(), Settings: cfg.PostgresSettings, KeepFiles: cfg.KeepFiles,
+		AutoResync: cfg.AutoResync, Adopt: cfg.Adopt, CheckInterval: cfg.CheckInterval, ProveTimeout: cfg.ProveTimeout,
+		SnapshotMaxAge: 5 * time.Minute, KeepPasses: cfg.KeepPasses, BudgetPerDay: cfg.ResyncBudget,
+		Diagnosis: plan.Policy{Debounce: cfg.Debounce, RejoinPromoted: plan.RejoinPolicy(cfg.RejoinPromoted)},
+		Converge:  plan.ConvergePolicy{MaxPasses: cfg.ConvergePasses, Short: cfg.ConvergeShort, Rate: uint64(cfg.AssumedRate)},
+	}
+}

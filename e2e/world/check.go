@@ -1,0 +1,72 @@
+package world
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Streaming waits until the standbys stream from the primary, as both sides say.
+func (w *World) Streaming(ctx context.Context, limit time.Duration, primary *Node, standbys ...*Node) error {
+	for _, s := range standbys {
+		err := Until(ctx, s.Name+" to stream from "+primary.Name, limit, func(ctx context.Context) (bool, string) {
+			there, err := s.SQL(ctx, "select status, sender_host from pg_stat_wal_receiver")
+			if err != nil || there != "streaming|"+primary.Address() {
+				return false, fmt.Sprint(there, " ", err)
+			}
+			here, err := primary.SQL(ctx, "select state from pg_stat_replication where application_name = '"+s.Name+"' and state = 'streaming'")
+			return err == nil && here == "streaming", fmt.Sprint(here, " ", err)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// SameRows compares the rows of all nodes at one position of the log. load, the
+// only writer, is paused meanwhile; it may be nil.
+func (w *World) SameRows(ctx context.Context, limit time.Duration, load *Process, primary *Node, standbys ...*Node) (string, error) {
+	if load != nil {
+		load.Pause()
+		defer load.Resume()
+	}
+	// A commit that was on its way when the writer was paused still counts.
+	err := Until(ctx, "quiet on "+primary.Name, limit, func(ctx context.Context) (bool, string) {
+		busy, err := primary.SQL(ctx, "select query from pg_stat_activity where application_name = 'pgbench' and state = 'active'")
+		return err == nil && busy == "", fmt.Sprint(busy, err)
+	})
+	if err != nil {
+		return "", err
+	}
+	at, err := primary.SQL(ctx, "select pg_current_wal_lsn()")
+	if err != nil {
+		return "", err
+	}
+	want, err := primary.Fingerprint(ctx)
+	if err != nil {
+		return "", err
+	}
+	for _, s := range standbys {
+		if err := s.Replayed(ctx, limit, at); err != nil {
+			return "", err
+		}
+		got, err := s.Fingerprint(ctx)
+		if err != nil {
+			return "", err
+		}
+		if got != want {
+			return "", fmt.Errorf("rows on %s differ from those on %s at %s:\n%s\n%s", s.Name, primary.Name, at, got, want)
+		}
+	}
+	return want, nil
+}
+
+// Replayed waits until a standby has replayed the log up to lsn.
+func (n *Node) Replayed(ctx context.Context, limit time.Duration, lsn string) error {
+	return Until(ctx, n.Name+" to replay up to "+lsn, limit, func(ctx context.Context) (bool, string) {
+		got, err := n.SQL(ctx, "select pg_last_wal_replay_lsn() >= '"+lsn+"', pg_last_wal_replay_lsn()")
+		return err == nil && strings.HasPrefix(got, "t"), fmt.Sprint(got, err)
+	})
+}

@@ -1,0 +1,87 @@
+package world
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+)
+
+// Fill makes pgbench's tables and, in the tablespace ts1, a table of incompressible
+// documents of the given size, so that a seed has something to move.
+func (n *Node) Fill(ctx context.Context, scale int, documents int64) error {
+	if _, err := n.Run(ctx, AsPostgres("pgbench", "-i", "-q", "-s", strconv.Itoa(scale))...); err != nil {
+		return fmt.Errorf("fill %s: %w", n.Name, err)
+	}
+	if _, err := n.SQL(ctx, "create table documents(id bigint, body bytea) tablespace ts1; alter table documents alter body set storage external"); err != nil {
+		return fmt.Errorf("fill %s: %w", n.Name, err)
+	}
+	return n.AddDocuments(ctx, 1, documents)
+}
+
+// AddDocuments appends size bytes of documents that neither PostgreSQL nor ZFS can
+// compress. The same seed gives the same documents.
+func (n *Node) AddDocuments(ctx context.Context, seed uint64, size int64) error {
+	c, err := n.Connect(ctx)
+	if err != nil {
+		return fmt.Errorf("documents for %s: %w", n.Name, err)
+	}
+	defer c.Close(context.WithoutCancel(ctx)) //nolint:errcheck // nothing is lost
+	r, w := io.Pipe()
+	go func() { w.CloseWithError(writeDocuments(w, seed, size)) }()
+	_, err = c.CopyFrom(ctx, r, "copy documents from stdin")
+	r.CloseWithError(err) //nolint:errcheck // never fails; it ends the writer
+	if err != nil {
+		return fmt.Errorf("documents for %s: %w", n.Name, err)
+	}
+	return nil
+}
+
+func writeDocuments(w io.Writer, seed uint64, size int64) error {
+	const document = 64 << 10
+	src := rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8)})
+	body := make([]byte, document)
+	for i := int64(0); i*document < size; i++ {
+		_, _ = src.Read(body) // never fails
+		if _, err := fmt.Fprintf(w, "%d\t\\\\x%s\n", i, hex.EncodeToString(body)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// loadScript also writes to the tablespace.
+const loadScript = `\set n random(1, 1000000)
+insert into documents values (-:n, decode(md5(:n::text), 'hex'));
+`
+
+// StartLoad runs pgbench against a primary until its process is stopped. rate is in
+// transactions per second.
+func (n *Node) StartLoad(ctx context.Context, rate int) (*Process, error) {
+	script := n.Out() + "/load.sql"
+	if err := writeFor(script, loadScript); err != nil {
+		return nil, err
+	}
+	return n.Start(ctx, "pgbench", nil, AsPostgres("pgbench", "-n", "-c", "2", "-T", "86400", "-R", strconv.Itoa(rate),
+		"-b", "tpcb-like@4", "-f", script+"@1")...)
+}
+
+// fingerprints tell the tables' contents apart: any row that is missing, extra or
+// different changes one of the sums.
+var fingerprints = []string{
+	"select count(*), sum(aid), sum((aid % 7919 + 1) * abalance::bigint) from pgbench_accounts",
+	"select count(*), sum(tid), sum((tid % 7919 + 1) * tbalance::bigint) from pgbench_tellers",
+	"select count(*), sum(bid), sum((bid % 7919 + 1) * bbalance::bigint) from pgbench_branches",
+	"select count(*), sum(delta), sum(extract(epoch from mtime)) from pgbench_history",
+	"select count(*), sum(id), sum(hashtextextended(encode(body, 'base64'), 0)::numeric) from documents",
+}
+
+// Fingerprint is a line that is the same on two nodes if, and with all likelihood
+// only if, their rows are the same.
+func (n *Node) Fingerprint(ctx context.Context) (string, error) {
+	out, err := n.SQL(ctx, strings.Join(fingerprints, ";"))
+	return strings.ReplaceAll(out, "\n", " "), err
+}

@@ -1,0 +1,43 @@
+package world
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Unplug cuts the node's network off; Plug restores it.
+func (n *Node) Unplug(ctx context.Context) error {
+	return runAll(ctx, []string{"ip", "link", "set", n.link(), "down"})
+}
+
+// Plug is the end of Unplug.
+func (n *Node) Plug(ctx context.Context) error {
+	return runAll(ctx, []string{"ip", "link", "set", n.link(), "up"})
+}
+
+// Throttle limits what reaches the node, so that a transfer lasts. rate is in tc's
+// notation, like 16mbit.
+func (n *Node) Throttle(ctx context.Context, rate string) error {
+	return runAll(ctx, []string{"tc", "qdisc", "replace", "dev", n.link(), "root", "tbf", "rate", rate, "burst", "256kb", "latency", "400ms"})
+}
+
+// Unthrottle is the end of Throttle.
+func (n *Node) Unthrottle(ctx context.Context) error {
+	return runAll(ctx, []string{"tc", "qdisc", "del", "dev", n.link(), "root"})
+}
+
+// Signal waits for a process of the node whose arguments begin with argv and sends
+// it sig.
+func (n *Node) Signal(ctx context.Context, sig syscall.Signal, argv ...string) error {
+	what := fmt.Sprintf("a process %q on %s", strings.Join(argv, " "), n.Name)
+	return Until(ctx, what, time.Minute, func(context.Context) (bool, string) {
+		pids, err := n.Find(argv...)
+		if err != nil || len(pids) == 0 {
+			return false, fmt.Sprint("none ", err)
+		}
+		return syscall.Kill(pids[0], sig) == nil, fmt.Sprint(pids)
+	})
+}

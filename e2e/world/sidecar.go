@@ -1,0 +1,99 @@
+package world
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+)
+
+// The kinds of sidecars; also the names of their commands and logs.
+const (
+	Primary   = "primary-sidecar"
+	Secondary = "secondary-sidecar"
+)
+
+// Cluster is the name of the world's cluster.
+const Cluster = "main"
+
+// StartSidecar starts a sidecar with settings for a quick test; env is added to
+// them or replaces them, an empty value removes one.
+func (n *Node) StartSidecar(ctx context.Context, kind string, env map[string]string) (*Process, error) {
+	all := n.sidecarEnv(kind)
+	maps.Copy(all, env)
+	maps.DeleteFunc(all, func(_, v string) bool { return v == "" })
+	return n.Start(ctx, kind, all, filepath.Join(n.world.o.Bin, kind))
+}
+
+func (n *Node) sidecarEnv(kind string) map[string]string {
+	env := map[string]string{
+		"PGRESYNC_CLUSTER": Cluster, "PGRESYNC_NODE": n.Name, "PGRESYNC_DATASET": n.Live(),
+		"PGRESYNC_NATS_URL": NATSURL, "PGRESYNC_LOG_LEVEL": "debug",
+	}
+	if kind == Primary {
+		maps.Copy(env, map[string]string{
+			"PGRESYNC_NATS_URL": "embedded", "PGRESYNC_NATS_LISTEN": n.Address() + ":4222",
+			"PGRESYNC_NATS_STORE_DIR": "/var/lib/pgresync/nats",
+			"PGRESYNC_ADVERTISE_HOST": n.Address(),
+			"PGRESYNC_LEASE_TTL":      "5s", "PGRESYNC_GATHER": "1s", "PGRESYNC_LINGER": "15s",
+			"PGRESYNC_PART_SIZE": "4MiB", "PGRESYNC_WINDOW": "16MiB",
+		})
+		return env
+	}
+	maps.Copy(env, map[string]string{
+		"PGRESYNC_PRIMARY_CONNINFO": "user=replicator",
+		"PGRESYNC_PG_LOG_FILE":      n.ServerLog(),
+		"PGRESYNC_CHECK_INTERVAL":   "1s", "PGRESYNC_DEBOUNCE": "3s",
+		"PGRESYNC_BACKOFF_MIN": "2s", "PGRESYNC_BACKOFF_MAX": "10s", "PGRESYNC_PROVE_TIMEOUT": "60s",
+	})
+	return env
+}
+
+// OtherMounts are settings for a standby that has its datasets at other paths than
+// the primary.
+func OtherMounts() map[string]string {
+	return map[string]string{
+		"PGRESYNC_MOUNTPOINT":  "/data/pg",
+		"PGRESYNC_MOUNTPOINTS": "wal=/data/wal,ts1=/data/ts1",
+	}
+}
+
+// Log reads the JSON lines that a sidecar of the node has logged so far, those of
+// all its runs.
+func (n *Node) Log(kind string) ([]map[string]any, error) {
+	f, err := os.Open(filepath.Join(n.Out(), kind+".log"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("log of %s on %s: %w", kind, n.Name, err)
+	}
+	defer f.Close() //nolint:errcheck // only read
+	var out []map[string]any
+	s := bufio.NewScanner(f)
+	s.Buffer(nil, 16<<20)
+	for s.Scan() {
+		line := map[string]any{}
+		if json.Unmarshal(s.Bytes(), &line) == nil {
+			out = append(out, line)
+		}
+	}
+	return out, s.Err()
+}
+
+// Logged counts the lines of a sidecar's log with that message.
+func (n *Node) Logged(kind, message string) ([]map[string]any, error) {
+	all, err := n.Log(kind)
+	var out []map[string]any
+	for _, l := range all {
+		if l["message"] == message {
+			out = append(out, l)
+		}
+	}
+	return out, err
+}

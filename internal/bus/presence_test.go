@@ -1,0 +1,125 @@
+package bus_test
+
+import (
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/pgresync/pgresync/internal/bus"
+	"github.com/pgresync/pgresync/internal/natstest"
+	"github.com/pgresync/pgresync/messages"
+)
+
+func status(n messages.NodeName, sidecar string) messages.NodeStatus {
+	return messages.NodeStatus{V: 1, Cluster: "main", Node: n, Sidecar: sidecar, At: time.Now().UTC(), Role: messages.RoleStandby}
+}
+
+func present(t *testing.T, b *bus.Bus) []string {
+	t.Helper()
+	all, err := b.Nodes(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, s := range all {
+		out = append(out, string(s.Node)+"/"+s.Sidecar)
+	}
+	return out
+}
+
+func TestPresenceListsEverySidecarOnce(t *testing.T) {
+	b := node(t, natstest.Run(t), "db1")
+	if got := present(t, b); got != nil {
+		t.Errorf("an empty bucket lists %v", got)
+	}
+	for _, s := range []messages.NodeStatus{status("db2", "secondary"), status("db1", "secondary"), status("db1", "primary"), status("db2", "secondary")} {
+		if err := b.PutStatus(t.Context(), s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, want := present(t, b), []string{"db1/primary", "db1/secondary", "db2/secondary"}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+func TestPresenceExpiresUnlessRenewed(t *testing.T) {
+	b := node(t, natstest.Run(t), "db1", func(c *bus.Config) { c.PresenceTTL = time.Second })
+	if err := b.PutStatus(t.Context(), status("db1", "primary")); err != nil {
+		t.Fatal(err)
+	}
+	natstest.Eventually(t, patience, "db1 to vanish while db2 stays", func() error {
+		if err := b.PutStatus(t.Context(), status("db2", "secondary")); err != nil {
+			t.Fatal(err)
+		}
+		if got := present(t, b); !slices.Equal(got, []string{"db2/secondary"}) {
+			return errors.New("not yet")
+		}
+		return nil
+	})
+}
+
+func TestPresenceOfANewerBuildDoesNotHideTheOthers(t *testing.T) {
+	var seen faults
+	s := natstest.Run(t)
+	b := node(t, s, "db1", reportTo(&seen))
+	kv, err := s.JetStream(t).KeyValue(t.Context(), names.PresenceBucket())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := kv.Put(t.Context(), messages.NodeKey("db0", "secondary"), []byte(`{"v":2,"mood":"good"}`)); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.PutStatus(t.Context(), status("db1", "primary")); err != nil {
+		t.Fatal(err)
+	}
+	if got := present(t, b); !slices.Equal(got, []string{"db1/primary"}) {
+		t.Errorf("got %v", got)
+	}
+	if seen.count(messages.ErrBadDocument) != 1 {
+		t.Error("the record that cannot be read was not reported")
+	}
+}
+
+func TestPresenceIsWrittenAgainAfterARestart(t *testing.T) {
+	s := natstest.Run(t)
+	b := node(t, s, "db1")
+	s.Restart() // a memory bucket comes back empty
+	natstest.Eventually(t, patience, "the status to be written", func() error {
+		return b.PutStatus(t.Context(), status("db1", "primary"))
+	})
+	if got := present(t, b); !slices.Equal(got, []string{"db1/primary"}) {
+		t.Errorf("got %v", got)
+	}
+}
+
+func record(to messages.GUID) messages.StreamRecord {
+	return messages.StreamRecord{
+		V: 1, Stream: messages.NewStreamID(to, 0, messages.FlagsPlain, ""), Cluster: "main", Node: "db1", To: to,
+		Flags: messages.FlagsPlain, Attempt: messages.NewMessageID(time.Now()), State: messages.StreamRunning, At: time.Now().UTC(),
+	}
+}
+
+func TestStreamRecordsAreListedBesideTheLease(t *testing.T) {
+	b := node(t, natstest.Run(t), "db1")
+	campaign(t, b, lease("db1", 1))
+	for _, to := range []messages.GUID{5, 6, 5} {
+		if err := b.PutStream(t.Context(), record(to)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := b.Streams(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got) != 2 || got[0].To+got[1].To != 11 {
+		t.Errorf("got %+v, want one record each for 5 and 6", got)
+	}
+}
+
+func TestRecordsSayNotFoundWithoutABucket(t *testing.T) {
+	b := join(t, config(natstest.Run(t).URL(), "db1"))
+	wantErr(t, b.PutStatus(t.Context(), status("db1", "primary")), messages.ErrNotFound)
+	_, err := b.Nodes(t.Context())
+	wantErr(t, err, messages.ErrNotFound)
+}

@@ -1,0 +1,94 @@
+package daemon
+
+import (
+	"context"
+	"net"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// systemd listens as the service manager would.
+func systemd(t *testing.T) (socket string, next func() string) {
+	t.Helper()
+	socket = filepath.Join(t.TempDir(), "notify")
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return socket, func() string {
+		t.Helper()
+		if err := conn.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		buf := make([]byte, 1024)
+		n, err := conn.Read(buf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(buf[:n])
+	}
+}
+
+func env(pairs map[string]string) func(string) string {
+	return func(key string) string { return pairs[key] }
+}
+
+func TestNotifierSpeaksToSystemd(t *testing.T) {
+	socket, next := systemd(t)
+	n := NewNotifier(env(map[string]string{"NOTIFY_SOCKET": socket}), 1)
+	cancelled, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, err := range []error{n.Ready(t.Context()), n.Status(t.Context(), "two\nlines"), n.Stopping(cancelled)} {
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	got := []string{next(), next(), next()}
+	if diff := cmp.Diff([]string{"READY=1", "STATUS=two lines", "STOPPING=1"}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestWatchdogIsPettedWhileAlive(t *testing.T) {
+	socket, next := systemd(t)
+	n := NewNotifier(env(map[string]string{"NOTIFY_SOCKET": socket, "WATCHDOG_USEC": "2000", "WATCHDOG_PID": "42"}), 42)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	asked := 0
+	done := make(chan error, 1)
+	go func() {
+		done <- n.Watchdog(ctx, func() bool {
+			asked++
+			if asked == 4 {
+				cancel()
+			}
+			return asked != 2 // once it hangs
+		})
+	}()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if got := []string{next(), next()}; got[0] != "WATCHDOG=1" || got[1] != "WATCHDOG=1" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestNotifierIsSilentOutsideSystemd(t *testing.T) {
+	n := NewNotifier(env(nil), 1)
+	for _, err := range []error{n.Ready(t.Context()), n.Stopping(t.Context()), n.Watchdog(t.Context(), nil)} {
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	other := NewNotifier(env(map[string]string{"NOTIFY_SOCKET": "/x", "WATCHDOG_USEC": "1", "WATCHDOG_PID": "42"}), 1)
+	if err := other.Watchdog(t.Context(), nil); err != nil {
+		t.Errorf("a watchdog for another process: %v", err)
+	}
+	if err := other.Ready(t.Context()); err == nil {
+		t.Error("a socket that is not there: want an error")
+	}
+}

@@ -1,0 +1,37 @@
+package natstest_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/goleak"
+
+	"github.com/pgresync/pgresync/internal/natstest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestRestartKeepsPortAndData(t *testing.T) {
+	s := natstest.Run(t)
+	js := s.JetStream(t)
+	url := s.URL()
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.Publish(t.Context(), "s", []byte("one")); err != nil {
+		t.Fatal(err)
+	}
+	s.Restart()
+	if got := s.URL(); got != url {
+		t.Errorf("after a restart the server is at %s, was at %s", got, url)
+	}
+	var stream jetstream.Stream
+	natstest.Eventually(t, 10*time.Second, "the stream to come back", func() (err error) {
+		stream, err = js.Stream(t.Context(), "S")
+		return err
+	})
+	if got := stream.CachedInfo().State.Msgs; got != 1 {
+		t.Errorf("after a restart the stream holds %d messages, want 1", got)
+	}
+}

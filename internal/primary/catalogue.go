@@ -1,0 +1,161 @@
+package primary
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/pgresync/pgresync/internal/plan"
+	"github.com/pgresync/pgresync/messages"
+)
+
+// catalogue is what the live tree's history holds: the complete snapshots with
+// their manifests, and every version that can be a base.
+type catalogue struct {
+	cfg Config
+	zfs ZFS
+	log zerolog.Logger
+
+	mu        sync.Mutex
+	manifests []*messages.Manifest // oldest first
+	histories map[messages.Dataset]messages.History
+}
+
+// load reads the catalogue from ZFS, and removes the leftovers of brackets that
+// never completed: they are ours, and no manifest was ever published for them.
+func (c *catalogue) load(ctx context.Context) error {
+	props, err := c.zfs.SnapshotProperties(ctx, c.cfg.Dataset, messages.PropState, messages.PropManifest)
+	if err != nil {
+		return fmt.Errorf("load snapshots of %s: %w", c.cfg.Dataset, err)
+	}
+	var manifests []*messages.Manifest
+	for name, p := range props {
+		id, ours := messages.SnapshotIDOf(name)
+		if !ours {
+			continue
+		}
+		if p[messages.PropState] != messages.StateComplete {
+			c.log.Info().Str("snapshot", string(name)).Msg("removing an incomplete snapshot")
+			if err := removeSnapshot(ctx, c.zfs, c.cfg.Dataset, id); err != nil {
+				return fmt.Errorf("remove incomplete snapshot %s: %w", name, err)
+			}
+			continue
+		}
+		m := &messages.Manifest{}
+		if err := messages.UnpackProperty(p[messages.PropManifest], m); err != nil {
+			c.log.Warn().Err(err).Str("snapshot", string(name)).Msg("snapshot left alone: its manifest cannot be read")
+			continue
+		}
+		manifests = append(manifests, m)
+	}
+	slices.SortFunc(manifests, func(a, b *messages.Manifest) int { return a.CreatedAt.Compare(b.CreatedAt) })
+	c.mu.Lock()
+	c.manifests = manifests
+	c.mu.Unlock()
+	return c.refresh(ctx)
+}
+
+// refresh reads the histories again.
+func (c *catalogue) refresh(ctx context.Context) error {
+	h, err := c.zfs.Histories(ctx, c.cfg.Dataset)
+	if err != nil {
+		return fmt.Errorf("list snapshots of %s: %w", c.cfg.Dataset, err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.histories = h
+	c.manifests = slices.DeleteFunc(c.manifests, func(m *messages.Manifest) bool {
+		root, _ := m.Dataset("")
+		s, ok := h[c.cfg.Dataset].ByGUID(root.GUID)
+		return !ok || s.Bookmark
+	})
+	return nil
+}
+
+func (c *catalogue) add(m *messages.Manifest) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.manifests = append(c.manifests, m)
+}
+
+// newest is the newest complete snapshot, nil when there is none.
+func (c *catalogue) newest() *messages.Manifest {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.manifests) == 0 {
+		return nil
+	}
+	return c.manifests[len(c.manifests)-1]
+}
+
+func (c *catalogue) manifest(id messages.SnapshotID) *messages.Manifest {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, m := range c.manifests {
+		if m.ID == id {
+			return m
+		}
+	}
+	return nil
+}
+
+// history is the versions of one dataset that are ours.
+func (c *catalogue) history(name messages.RelName) messages.History {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var ours messages.History
+	for _, s := range c.histories[c.cfg.Dataset.Child(name)] {
+		if _, ok := messages.SnapshotIDOf(s.Name); ok {
+			ours = append(ours, s)
+		}
+	}
+	return ours
+}
+
+// facts lists the histories of the datasets of the newest snapshot.
+func (c *catalogue) facts() []messages.DatasetHistory {
+	m := c.newest()
+	if m == nil {
+		return nil
+	}
+	var out []messages.DatasetHistory
+	for _, d := range m.Travelling() {
+		out = append(out, messages.DatasetHistory{Name: d.Name, History: c.history(d.Name)})
+	}
+	return out
+}
+
+// prune bounds what is kept. inUse are the targets of running streams. A pruned
+// snapshot stays as a bookmark, which is all that the sending side needs of a base.
+func (c *catalogue) prune(ctx context.Context, inUse map[messages.GUID]bool) error {
+	c.mu.Lock()
+	histories := c.histories
+	c.mu.Unlock()
+	keep := plan.Keep{Snapshots: c.cfg.KeepSnapshots, Bookmarks: c.cfg.KeepBookmarks, InUse: inUse}
+	var errs []error
+	changed := false
+	for _, h := range histories {
+		destroy, bookmark := plan.Retain(h, keep)
+		for _, s := range bookmark {
+			errs = append(errs, c.zfs.Bookmark(ctx, s.Name, s.Name.Short()))
+		}
+		for _, s := range destroy {
+			changed = true
+			if err := remove(ctx, c.zfs, s); err != nil && !errors.Is(err, messages.ErrBusy) {
+				errs = append(errs, err)
+			}
+		}
+	}
+	if changed {
+		errs = append(errs, c.refresh(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// age is how long ago m was taken.
+func age(m *messages.Manifest, now time.Time) time.Duration { return now.Sub(m.CreatedAt) }

@@ -1,0 +1,90 @@
+package primary
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"github.com/pgresync/pgresync/messages"
+)
+
+// Database is the local PostgreSQL.
+type Database interface {
+	Identity(ctx context.Context) (messages.Identity, error)
+	Paths(ctx context.Context) (messages.Paths, error)
+	StandbySettings(ctx context.Context) (map[string]int, error)
+	WAL(ctx context.Context) (messages.WALInfo, error)
+	// Backup runs during inside backup mode, which cannot stay open.
+	Backup(ctx context.Context, label string, during func(ctx context.Context) error) (messages.Backup, error)
+}
+
+// Slots are the replication slots of our prefix.
+type Slots interface {
+	Slots(ctx context.Context) ([]messages.SlotState, error)
+	ReserveSlot(ctx context.Context, name string) (messages.SlotState, error)
+	DropSlot(ctx context.Context, name string) error
+	Senders(ctx context.Context) ([]messages.Sender, error)
+}
+
+// Tree lists what there is.
+type Tree interface {
+	List(ctx context.Context, root messages.Dataset) ([]messages.DatasetInfo, error)
+	Histories(ctx context.Context, root messages.Dataset) (map[messages.Dataset]messages.History, error)
+	SnapshotProperties(ctx context.Context, d messages.Dataset, keys ...string) (map[messages.SnapshotName]map[string]string, error)
+	Pool(ctx context.Context, pool string) (messages.PoolInfo, error)
+}
+
+// Snapshots makes and keeps snapshots.
+type Snapshots interface {
+	SnapshotTree(ctx context.Context, root messages.Dataset, short string, props map[string]string) error
+	SetSnapshotProperties(ctx context.Context, s messages.SnapshotName, props map[string]string) error
+	Hold(ctx context.Context, s messages.SnapshotName, tag string) error
+	Bookmark(ctx context.Context, s messages.SnapshotName, short string) error
+}
+
+// Pruner removes what is ours.
+type Pruner interface {
+	Release(ctx context.Context, s messages.SnapshotName, tag string) error
+	DestroySnapshot(ctx context.Context, s messages.SnapshotName) error
+	DestroyBookmark(ctx context.Context, s messages.SnapshotName) error
+}
+
+// Sender produces streams.
+type Sender interface {
+	Estimate(ctx context.Context, spec messages.SendSpec) (uint64, error)
+	Send(ctx context.Context, spec messages.SendSpec) (io.ReadCloser, error)
+}
+
+// ZFS is all that is asked of ZFS.
+type ZFS interface {
+	Tree
+	Snapshots
+	Pruner
+	Sender
+}
+
+// Uploads shares one upload of a stream among its readers.
+type Uploads interface {
+	// Join starts the upload that rec describes, or joins it: open is called only
+	// for a new one. The record returned is the upload's.
+	Join(ctx context.Context, rec messages.StreamRecord, reader messages.NodeName,
+		open func(ctx context.Context) (io.ReadCloser, error)) (messages.StreamRecord, error)
+	// Streams are the uploads that are running or may still be joined.
+	Streams() []messages.StreamRecord
+}
+
+// Leases is the election of the publisher.
+type Leases interface {
+	Campaign(ctx context.Context, l messages.Lease) (uint64, error)
+	Renew(ctx context.Context, revision uint64, l messages.Lease) (uint64, error)
+	Resign(ctx context.Context, revision uint64) error
+}
+
+// Announcer tells the world.
+type Announcer interface {
+	Publish(ctx context.Context, e messages.Event) error
+	PutStatus(ctx context.Context, s messages.NodeStatus) error
+}
+
+// Clock is the time, so that tests can set it.
+type Clock func() time.Time

@@ -1,0 +1,128 @@
+package primary
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pgresync/pgresync/messages"
+)
+
+// Deps are the adapters that the service works with.
+type Deps struct {
+	Database Database
+	Slots    Slots
+	ZFS      ZFS
+	Uploads  Uploads
+	Leases   Leases
+	Announce Announcer
+	Now      Clock
+	Log      zerolog.Logger
+}
+
+// Service is the publisher. Its exported methods answer the standbys; they are
+// safe for concurrent use while Run runs.
+type Service struct {
+	cfg     Config
+	db      Database
+	slots   Slots
+	zfs     ZFS
+	uploads Uploads
+	events  Announcer
+	duty    *duty
+	cat     *catalogue
+	snaps   *snapshotter
+	now     Clock
+	log     zerolog.Logger
+}
+
+// New wires the service; nothing is started.
+func New(cfg Config, d Deps) *Service {
+	s := &Service{cfg: cfg, db: d.Database, slots: d.Slots, zfs: d.ZFS, uploads: d.Uploads, events: d.Announce, now: d.Now, log: d.Log}
+	s.duty = &duty{cfg: cfg, db: d.Database, lease: d.Leases, now: d.Now, log: d.Log}
+	s.cat = &catalogue{cfg: cfg, zfs: d.ZFS, log: d.Log}
+	s.snaps = &snapshotter{
+		cfg: cfg, cat: s.cat, events: d.Announce, inUse: s.inUse, now: d.Now, log: d.Log, asked: make(chan asker),
+		bracket: &bracket{cfg: cfg, db: d.Database, zfs: d.ZFS, duty: s.duty, now: d.Now},
+	}
+	return s
+}
+
+// Run publishes until ctx is done, or something fails that a restart may cure.
+func (s *Service) Run(ctx context.Context) error {
+	if err := s.cat.load(ctx); err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.duty.run(ctx, func(on bool) { s.roleChanged(ctx, on) }) })
+	g.Go(func() error { return s.snaps.run(ctx) })
+	g.Go(func() error { return s.snaps.schedule(ctx) })
+	g.Go(func() error { return s.present(ctx) })
+	if err := g.Wait(); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// Trigger obeys a snapshot trigger. It returns when the snapshot is complete.
+func (s *Service) Trigger(ctx context.Context, target messages.TriggerTarget, t messages.Trigger, _ time.Time) error {
+	if !target.Snapshot {
+		return nil
+	}
+	s.log.Info().Str("by", t.By).Str("reason", t.Reason).Msg("snapshot triggered")
+	_, err := s.snaps.ask(ctx, 0, 0)
+	return err
+}
+
+func (s *Service) roleChanged(ctx context.Context, on bool) {
+	text, role := "stopped publishing", s.duty.currentRole()
+	if on {
+		text = "publishes now"
+	}
+	s.log.Info().Str("role", string(role)).Msg(text)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	err := s.events.Publish(ctx, messages.Event{
+		V: messages.Version, ID: messages.NewMessageID(s.now()), Type: messages.EventRoleChanged, Cluster: s.cfg.Cluster,
+		Node: s.cfg.Node, At: s.now().UTC(), Role: role, Text: fmt.Sprintf("node %s %s", s.cfg.Node, text),
+	})
+	if err != nil {
+		s.log.Debug().Err(err).Msg("role change not announced")
+	}
+}
+
+// present keeps the presence record alive; it expires by itself.
+func (s *Service) present(ctx context.Context) error {
+	tick := time.NewTicker(10 * time.Second)
+	defer tick.Stop()
+	for {
+		s.putStatus(ctx)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+func (s *Service) putStatus(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	st := messages.NodeStatus{
+		V: messages.Version, Cluster: s.cfg.Cluster, Node: s.cfg.Node, Sidecar: "primary", Version: s.cfg.Version,
+		At: s.now().UTC(), Role: messages.RoleDown,
+	}
+	if id, err := s.db.Identity(ctx); err == nil {
+		st.Role, st.Identity = id.Role, &id
+	}
+	if m := s.cat.newest(); m != nil {
+		st.Base = m.ID
+	}
+	if err := s.events.PutStatus(ctx, st); err != nil {
+		s.log.Debug().Err(err).Msg("status not published")
+	}
+}

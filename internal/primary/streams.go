@@ -1,0 +1,80 @@
+package primary
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/pgresync/pgresync/messages"
+)
+
+// Stream starts the upload that a standby asks for, or joins it.
+func (s *Service) Stream(ctx context.Context, r messages.StreamRequest) (*messages.StreamRecord, error) {
+	lease, err := s.duty.on()
+	if err != nil {
+		return nil, err
+	}
+	spec, err := s.sendSpec(r)
+	if err != nil {
+		return nil, fmt.Errorf("stream of %q to %s: %w", r.Dataset, r.Node, err)
+	}
+	rec := messages.StreamRecord{
+		V: messages.Version, Stream: messages.NewStreamID(r.To, r.From, spec.Flags, r.Token),
+		Cluster: s.cfg.Cluster, Node: s.cfg.Node, Dataset: r.Dataset, To: r.To, From: r.From,
+		Flags: spec.Flags, Resumed: r.Token != "", Lease: lease, State: messages.StreamRunning, At: s.now().UTC(),
+	}
+	// An estimate is for people and for the space check; a stream without one works.
+	if rec.Estimate, err = s.zfs.Estimate(ctx, spec); err != nil {
+		return nil, fmt.Errorf("estimate stream of %s: %w", spec.Target, err)
+	}
+	got, err := s.uploads.Join(ctx, rec, r.Node, func(ctx context.Context) (io.ReadCloser, error) {
+		s.log.Info().Str("stream", string(rec.Stream)).Str("target", string(spec.Target)).Str("base", string(spec.Base)).
+			Uint64("estimate", rec.Estimate).Bool("resumed", rec.Resumed).Msg("zfs send starts")
+		return s.zfs.Send(ctx, spec)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("stream of %s to %s: %w", spec.Target, r.Node, err)
+	}
+	s.log.Info().Str("stream", string(rec.Stream)).Str("reader", string(r.Node)).Int("readers", len(got.Readers)).Msg("reader joined")
+	return &got, nil
+}
+
+// sendSpec finds the snapshots that the request names. Only snapshots of ours
+// with a complete manifest are ever sent (I-2).
+func (s *Service) sendSpec(r messages.StreamRequest) (messages.SendSpec, error) {
+	h := s.cat.history(r.Dataset)
+	to, ok := h.ByGUID(r.To)
+	if !ok || to.Bookmark {
+		return messages.SendSpec{}, fmt.Errorf("target snapshot %s: %w; ask for facts and plan again", r.To, messages.ErrNotFound)
+	}
+	id, _ := messages.SnapshotIDOf(to.Name)
+	m := s.cat.manifest(id)
+	if m == nil {
+		return messages.SendSpec{}, fmt.Errorf("manifest of %s: %w", to.Name, messages.ErrNotFound)
+	}
+	if d, ok := m.Dataset(r.Dataset); !ok || !d.Travels {
+		return messages.SendSpec{}, fmt.Errorf("dataset %q of %s: %w: it does not travel", r.Dataset, id, messages.ErrRefused)
+	}
+	spec := messages.SendSpec{Target: to.Name, To: r.To, Flags: m.Flags, Token: r.Token}
+	if r.From == 0 {
+		return spec, nil
+	}
+	from, ok := h.ByGUID(r.From)
+	if !ok {
+		return messages.SendSpec{}, fmt.Errorf("base snapshot %s: %w; ask for facts and plan again", r.From, messages.ErrNotFound)
+	}
+	if from.CreateTXG >= to.CreateTXG {
+		return messages.SendSpec{}, fmt.Errorf("base %s is not older than target %s: %w", from.Name, to.Name, messages.ErrBadDocument)
+	}
+	spec.Base, spec.From = from.Name, r.From
+	return spec, nil
+}
+
+// inUse are the snapshots that running or joinable uploads read.
+func (s *Service) inUse() map[messages.GUID]bool {
+	use := map[messages.GUID]bool{}
+	for _, r := range s.uploads.Streams() {
+		use[r.To], use[r.From] = true, true
+	}
+	return use
+}

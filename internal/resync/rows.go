@@ -1,0 +1,62 @@
+package resync
+
+import m "github.com/pgresync/pgresync/messages"
+
+// table is read top down: a resync that goes well, then what goes wrong, by phase.
+var table = []Row{
+	{m.PhaseIdle, EventRequested, m.PhaseRequested, ActionBegin, "a verdict or an operator asks for a new copy"},
+	{m.PhaseRequested, EventBegun, m.PhasePlanning, ActionPlan, "the request is on disk, so that a trigger may be acknowledged"},
+	{m.PhasePlanning, EventPlanned, m.PhaseReceiving, ActionReceive, "snapshot and bases are chosen; only the lineage is written to"},
+	{m.PhasePlanning, EventInPlace, m.PhaseStaging, ActionStage, "the lineage has the snapshot already: nothing has to move"},
+	{m.PhaseReceiving, EventAgain, m.PhasePlanning, ActionPlan, "the pass took long, a further one leaves a shorter gap"},
+	{m.PhaseReceiving, EventReceived, m.PhaseStaging, ActionStage, "the gap is short and the slot holds the WAL"},
+	{m.PhaseStaging, EventStaged, m.PhaseStopping, ActionStopServer, "the new copy is complete and its WAL is sure: the old one may stop"},
+	{m.PhaseStaging, EventStale, m.PhasePlanning, ActionPlan, "without the WAL from its start on the copy could never stream (I-8)"},
+	{m.PhaseStopping, EventStopped, m.PhaseSwitching, ActionSwitch, "no postmaster runs on the dataset that is renamed (I-1)"},
+	{m.PhaseSwitching, EventSwitched, m.PhaseStarting, ActionStartServer, "the new copy is in place, the old one set aside"},
+	{m.PhaseStarting, EventStarted, m.PhaseProving, ActionProve, "running is not streaming (PG-5)"},
+	{m.PhaseProving, EventProven, m.PhaseIdle, ActionFinish, "it streams past the stop LSN: the old copy may go (I-3)"},
+
+	// Before the switch a failure costs nothing: the old copy is as it was.
+	{m.PhaseRequested, EventFailed, m.PhaseWaiting, ActionBackOff, "nothing was touched; try again later"},
+	{m.PhasePlanning, EventFailed, m.PhaseWaiting, ActionBackOff, "nothing was touched; publisher or NATS may come back"},
+	{m.PhaseReceiving, EventFailed, m.PhaseWaiting, ActionBackOff, "what was received stays and is resumed by token (I-11)"},
+	{m.PhaseStaging, EventFailed, m.PhaseWaiting, ActionBackOff, "the old copy still runs; staging is made anew"},
+	{m.PhaseRequested, EventIncurable, m.PhaseNeedsOperator, ActionAlarm, "a resync cannot cure it (I-12)"},
+	{m.PhasePlanning, EventIncurable, m.PhaseNeedsOperator, ActionAlarm, "wrong cluster, wrong version or refused by policy (I-7, I-12)"},
+	{m.PhaseReceiving, EventIncurable, m.PhaseNeedsOperator, ActionAlarm, "a further transfer would end the same way (I-12)"},
+	{m.PhaseStaging, EventIncurable, m.PhaseNeedsOperator, ActionAlarm, "the copy would not start with these settings (I-12)"},
+	{m.PhaseRequested, EventCured, m.PhaseIdle, ActionForget, "the standby streams by itself"},
+	{m.PhasePlanning, EventCured, m.PhaseIdle, ActionForget, "the standby streams by itself"},
+	{m.PhaseReceiving, EventCured, m.PhaseIdle, ActionForget, "the standby streams by itself; the lineage keeps what arrived"},
+	{m.PhaseStaging, EventCured, m.PhaseIdle, ActionForget, "the standby streams by itself; the staged copy goes"},
+	{m.PhaseRequested, EventCancelled, m.PhaseIdle, ActionForget, "the operator took the request back"},
+	{m.PhasePlanning, EventCancelled, m.PhaseIdle, ActionForget, "the operator took the request back"},
+	{m.PhaseReceiving, EventCancelled, m.PhaseIdle, ActionForget, "the operator took the request back; the lineage keeps what arrived"},
+	{m.PhaseStaging, EventCancelled, m.PhaseIdle, ActionForget, "the operator took the request back; the staged copy goes"},
+
+	// From the stop on the only ways are forward to the proof and back to the old copy.
+	{m.PhaseStopping, EventFailed, m.PhaseReverting, ActionRevert, "it may have stopped half way: the old copy must run again"},
+	{m.PhaseSwitching, EventFailed, m.PhaseReverting, ActionRevert, "renamed in part, perhaps: the old copy goes back"},
+	{m.PhaseStarting, EventFailed, m.PhaseReverting, ActionRevert, "the new copy does not start: the old one goes back (I-3)"},
+	{m.PhaseProving, EventFailed, m.PhaseReverting, ActionRevert, "no proof within the deadline: the old copy goes back (I-3)"},
+	{m.PhaseStopping, EventIncurable, m.PhaseReverting, ActionRevert, "first the old copy back, then the alarm; the journal remembers"},
+	{m.PhaseSwitching, EventIncurable, m.PhaseReverting, ActionRevert, "first the old copy back, then the alarm; the journal remembers"},
+	{m.PhaseStarting, EventIncurable, m.PhaseReverting, ActionRevert, "first the old copy back, then the alarm; the journal remembers"},
+	{m.PhaseProving, EventIncurable, m.PhaseReverting, ActionRevert, "first the old copy back, then the alarm; the journal remembers"},
+	{m.PhaseReverting, EventReverted, m.PhaseWaiting, ActionBackOff, "as before the resync; another attempt may go well"},
+	{m.PhaseReverting, EventRevertedIncurable, m.PhaseNeedsOperator, ActionAlarm, "reverted, and the cause is none that a resync cures (I-12)"},
+	{m.PhaseReverting, EventFailed, m.PhaseReverting, ActionRevert, "there is nothing better to do than to try again"},
+	{m.PhaseReverting, EventGaveUp, m.PhaseNeedsOperator, ActionAlarm, "both copies are kept; a person must look"},
+
+	{m.PhaseWaiting, EventDue, m.PhasePlanning, ActionPlan, "the back-off is over; facts may have changed, so plan anew"},
+	{m.PhaseWaiting, EventRequested, m.PhaseRequested, ActionBegin, "an operator does not want to wait"},
+	{m.PhaseWaiting, EventCured, m.PhaseIdle, ActionForget, "the standby streams by itself"},
+	{m.PhaseWaiting, EventCancelled, m.PhaseIdle, ActionForget, "the operator took the request back"},
+	{m.PhaseWaiting, EventIncurable, m.PhaseNeedsOperator, ActionAlarm, "the verdict changed to one that a resync cannot cure (I-12)"},
+	{m.PhaseWaiting, EventGaveUp, m.PhaseNeedsOperator, ActionAlarm, "the budget of the day is spent (I-12)"},
+
+	{m.PhaseNeedsOperator, EventRequested, m.PhaseRequested, ActionBegin, "the operator asks to try again"},
+	{m.PhaseNeedsOperator, EventCured, m.PhaseIdle, ActionForget, "the standby streams: the operator, or PostgreSQL itself, mended it"},
+	{m.PhaseNeedsOperator, EventCancelled, m.PhaseIdle, ActionForget, "the operator does not want a resync"},
+}

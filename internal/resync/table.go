@@ -1,0 +1,135 @@
+package resync
+
+import (
+	"slices"
+
+	"github.com/pgresync/pgresync/messages"
+)
+
+// Event is what happened; stable text.
+type Event string
+
+// The events.
+const (
+	EventRequested Event = "requested" // a verdict or a trigger asks for a resync
+	EventBegun     Event = "begun"     // the journal has an id, the budget allows it
+	EventPlanned   Event = "planned"   // a pass has something to move
+	EventInPlace   Event = "in-place"  // the lineage has the snapshot, and its WAL is reserved
+	EventAgain     Event = "again"     // the pass is done, another one is wanted
+	EventReceived  Event = "received"  // the last pass is done
+	EventStaged    Event = "staged"    // the coming copy is prepared, checked, and its WAL proven (I-7, I-8)
+	EventStale     Event = "stale"     // the WAL from the snapshot on is not sure any more
+	EventStopped   Event = "stopped"   // PostgreSQL is proven to be down
+	EventSwitched  Event = "switched"  // the coming copy is where the old one was
+	EventStarted   Event = "started"   // PostgreSQL runs on it, in recovery
+	EventProven    Event = "proven"    // it streams, past the stop LSN
+	EventFailed    Event = "failed"    // and trying again may help
+	EventIncurable Event = "incurable" // and a resync cannot cure it (I-12)
+	EventReverted  Event = "reverted"  // the old copy is back and runs as before
+	// EventRevertedIncurable is raised in place of EventReverted when the journal says Incurable.
+	EventRevertedIncurable Event = "reverted-incurable"
+	EventGaveUp            Event = "gave-up"   // the budget of attempts is spent
+	EventDue               Event = "due"       // the back-off is over
+	EventCured             Event = "cured"     // the standby streams by itself
+	EventCancelled         Event = "cancelled" // an operator took the request back
+)
+
+// Action is what a phase has to do. Each is safe to repeat.
+type Action string
+
+// The actions.
+const (
+	ActionNone        Action = ""
+	ActionBegin       Action = "begin"        // draw an id, charge the budget, write the journal
+	ActionPlan        Action = "plan"         // ask the publisher, choose snapshot and base
+	ActionReceive     Action = "receive"      // one pass into the lineage
+	ActionStage       Action = "stage"        // clone, mount aside, prepare, check, prove the WAL
+	ActionStopServer  Action = "stop-server"  // stop PostgreSQL, prove that it is down
+	ActionSwitch      Action = "switch"       // rename live to old and next to live, mount
+	ActionStartServer Action = "start-server" // start, check that it is in recovery
+	ActionProve       Action = "prove"        // wait for the proof of rejoin
+	ActionRevert      Action = "revert"       // bring the old copy back, start it if it ran
+	ActionBackOff     Action = "back-off"     // wait until the journal's due time
+	ActionAlarm       Action = "alarm"        // tell the operator reason and remedy; wait
+	// ActionFinish removes what a resync left behind: the old copy and its slot only
+	// where the journal says Proven, and whatever ActionForget does.
+	ActionFinish Action = "finish"
+	// ActionForget removes what was staged and the slot reserved for it, never an old
+	// copy.
+	ActionForget Action = "forget"
+)
+
+// Row is one transition.
+type Row struct {
+	From messages.Phase
+	On   Event
+	To   messages.Phase
+	// Do is done once the journal says To.
+	Do  Action
+	Why string
+}
+
+// Rows is a copy of the whole table.
+func Rows() []Row { return slices.Clone(table) }
+
+// Next finds the transition; false when the event means nothing in this phase and
+// is to be ignored (a second trigger during a resync, a cure of what is idle).
+func Next(from messages.Phase, on Event) (Row, bool) {
+	for _, r := range table {
+		if r.From == from && r.On == on {
+			return r, true
+		}
+	}
+	return Row{}, false
+}
+
+// Allows reports whether the event means something in the phase.
+func Allows(from messages.Phase, on Event) bool {
+	_, ok := Next(from, on)
+	return ok
+}
+
+// ActionOf is what is to be done in a phase after a restart; ActionNone for an
+// unknown phase. In idle it is ActionFinish: a crash may have come between the journal and
+// the clean-up.
+func ActionOf(p messages.Phase) Action {
+	switch p {
+	case messages.PhaseIdle:
+		return ActionFinish
+	case messages.PhaseRequested:
+		return ActionBegin
+	case messages.PhasePlanning:
+		return ActionPlan
+	case messages.PhaseReceiving:
+		return ActionReceive
+	case messages.PhaseStaging:
+		return ActionStage
+	case messages.PhaseStopping:
+		return ActionStopServer
+	case messages.PhaseSwitching:
+		return ActionSwitch
+	case messages.PhaseStarting:
+		return ActionStartServer
+	case messages.PhaseProving:
+		return ActionProve
+	case messages.PhaseReverting:
+		return ActionRevert
+	case messages.PhaseWaiting:
+		return ActionBackOff
+	case messages.PhaseNeedsOperator:
+		return ActionAlarm
+	}
+	return ActionNone
+}
+
+// BeforeSwitch reports whether the old copy is untouched and PostgreSQL is left
+// alone in p, so that a resync can be dropped at no cost.
+func BeforeSwitch(p messages.Phase) bool {
+	switch p {
+	case messages.PhaseRequested, messages.PhasePlanning, messages.PhaseReceiving, messages.PhaseStaging:
+		return true
+	case messages.PhaseIdle, messages.PhaseStopping, messages.PhaseSwitching, messages.PhaseStarting, messages.PhaseProving,
+		messages.PhaseReverting, messages.PhaseWaiting, messages.PhaseNeedsOperator:
+	}
+	return false
+}

@@ -1,0 +1,259 @@
+package secondary
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/pgresync/pgresync/internal/plan"
+	"github.com/pgresync/pgresync/internal/resync"
+	"github.com/pgresync/pgresync/messages"
+)
+
+// engine diagnoses and drives until ctx is done. It is the only one that acts.
+func (s *Service) engine(ctx context.Context) error {
+	tick := time.NewTicker(s.cfg.CheckInterval)
+	defer tick.Stop()
+	for {
+		if err := s.step(ctx); err != nil && ctx.Err() == nil {
+			s.log.Error().Err(err).Str("phase", string(s.journal().Phase)).Msg("engine")
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-s.nudge:
+		case <-tick.C:
+		}
+	}
+}
+
+// step does all there is to do now.
+func (s *Service) step(ctx context.Context) error {
+	for ctx.Err() == nil {
+		j := s.journal()
+		switch j.Phase {
+		case messages.PhaseIdle, messages.PhaseWaiting, messages.PhaseNeedsOperator:
+			again, err := s.watch(ctx, j)
+			if err != nil || !again {
+				return err
+			}
+		default:
+			if err := s.act(ctx, j); err != nil {
+				return err
+			}
+		}
+	}
+	return ctx.Err()
+}
+
+// watch diagnoses, and reports whether a resync began.
+func (s *Service) watch(ctx context.Context, j resync.Journal) (bool, error) {
+	d := s.diagnose(ctx)
+	if j.Phase == messages.PhaseIdle {
+		s.tidyWhenDue(ctx)
+	}
+	switch {
+	// A trigger is obeyed although the standby is healthy.
+	case d.Verdict == messages.VerdictHealthy && j.Phase != messages.PhaseIdle && !j.Trigger:
+		return false, s.fire(ctx, resync.EventCured, nil)
+	case j.Phase == messages.PhaseWaiting && !s.now().Before(j.Due):
+		return true, s.fire(ctx, resync.EventDue, nil)
+	case j.Phase == messages.PhaseIdle && d.Verdict == messages.VerdictResync && s.cfg.AutoResync:
+		return true, s.begin(ctx, func(n *resync.Journal) {
+			n.Reason, n.Evidence = d.Reason, d.Evidence
+			n.Consent = s.cfg.Diagnosis.RejoinPromoted == plan.RejoinAuto
+		})
+	}
+	return false, nil
+}
+
+// begin journals a new resync.
+func (s *Service) begin(ctx context.Context, fill func(n *resync.Journal)) error {
+	return s.fire(ctx, resync.EventRequested, func(n *resync.Journal) {
+		*n = resync.Journal{V: n.V, Phase: n.Phase, Begun: n.Begun, ID: messages.NewResyncID(s.now()), StartedAt: s.now().UTC()}
+		fill(n)
+	})
+}
+
+// charge counts a resync against the day's budget; an operator's is free.
+func (s *Service) charge(ctx context.Context) (resync.Event, error) {
+	j := s.journal()
+	if !j.Trigger && resync.OverBudget(j.Begun, s.now(), s.cfg.BudgetPerDay) {
+		return "", incurable(fmt.Errorf("%d resyncs began by themselves in the last 24 hours: %w", s.cfg.BudgetPerDay, messages.ErrRefused),
+			fmt.Sprintf("find the cause, then: nats pub %s ''", messages.Subjects{Cluster: s.cfg.Cluster}.TriggerResync(string(s.cfg.Node))))
+	}
+	return resync.EventBegun, s.note(ctx, func(n *resync.Journal) { n.Begin(s.now()) })
+}
+
+// Trigger obeys a resync trigger: it is journaled when Trigger returns nil. One
+// that comes while a resync runs is satisfied by it.
+func (s *Service) Trigger(ctx context.Context, target messages.TriggerTarget, t messages.Trigger, _ time.Time) error {
+	if target.Snapshot || !target.All && target.Node != s.cfg.Node {
+		return nil
+	}
+	j := s.journal()
+	switch j.Phase {
+	case messages.PhaseIdle, messages.PhaseWaiting, messages.PhaseNeedsOperator:
+	default:
+		s.log.Info().Str("resync", string(j.ID)).Msg("trigger joins the running resync")
+		return nil
+	}
+	err := s.begin(ctx, func(n *resync.Journal) {
+		n.Reason, n.Trigger, n.Full, n.By, n.Evidence = messages.ReasonRequested, true, t.Full, t.By, t.Reason
+		// Only a trigger to this very node may replace one that was promoted: "all" is
+		// too easily said of a new primary.
+		n.Consent = !target.All && s.cfg.Diagnosis.RejoinPromoted != plan.RejoinNever
+	})
+	if err == nil {
+		s.wake()
+	}
+	return err
+}
+
+func (s *Service) wake() {
+	select {
+	case s.nudge <- struct{}{}:
+	default: // it is awake already
+	}
+}
+
+// act does what the phase asks for and journals what came of it.
+func (s *Service) act(ctx context.Context, j resync.Journal) error {
+	began := s.now()
+	event, err := s.do(ctx, resync.ActionOf(j.Phase))
+	if ctx.Err() != nil {
+		// Not a failure: the next start finds the phase in the journal and goes on.
+		return ctx.Err()
+	}
+	s.log.Debug().Str("phase", string(j.Phase)).Dur("took", s.now().Sub(began)).Err(err).Msg("phase done")
+	if err == nil {
+		return s.fire(ctx, event, nil)
+	}
+	return s.failed(ctx, j, err)
+}
+
+func (s *Service) do(ctx context.Context, a resync.Action) (resync.Event, error) {
+	switch a {
+	case resync.ActionBegin:
+		return s.charge(ctx)
+	case resync.ActionPlan:
+		return s.plan(ctx)
+	case resync.ActionReceive:
+		return s.receive(ctx)
+	case resync.ActionStage:
+		return s.stage(ctx)
+	case resync.ActionStopServer:
+		return s.stop(ctx)
+	case resync.ActionSwitch:
+		return s.switchOver(ctx)
+	case resync.ActionStartServer:
+		return s.start(ctx)
+	case resync.ActionProve:
+		return s.prove(ctx)
+	case resync.ActionRevert:
+		return s.revert(ctx)
+	case resync.ActionNone, resync.ActionFinish, resync.ActionBackOff, resync.ActionAlarm, resync.ActionForget:
+	}
+	return "", fmt.Errorf("action %q has nothing to do", a)
+}
+
+// failed journals a failure; where the machine goes from there is the table's
+// business.
+func (s *Service) failed(ctx context.Context, j resync.Journal, cause error) error {
+	remedy, hopeless := remedyOf(cause)
+	s.log.Warn().Err(cause).Str("resync", string(j.ID)).Str("phase", string(j.Phase)).Str("remedy", remedy).Msg("resync: phase failed")
+	if j.Phase == messages.PhaseReverting {
+		return s.revertFailed(ctx, cause)
+	}
+	event := resync.EventFailed
+	if hopeless {
+		event = resync.EventIncurable
+	}
+	return s.fire(ctx, event, func(n *resync.Journal) {
+		n.Error, n.Remedy = cause.Error(), remedy
+		n.Incurable = n.Incurable || hopeless
+		n.Attempts++
+		n.Due = s.now().Add(resync.BackOff(n.Attempts, rand.Float64())).UTC()
+	})
+}
+
+// revertFailed tries again a few times: it is the way back to a running standby.
+func (s *Service) revertFailed(ctx context.Context, cause error) error {
+	const most = 5
+	s.reverts++
+	if s.reverts < most {
+		if err := s.pause(ctx, time.Duration(s.reverts)*time.Second); err != nil {
+			return err
+		}
+		return s.fire(ctx, resync.EventFailed, nil)
+	}
+	s.reverts = 0
+	return s.fire(ctx, resync.EventGaveUp, func(n *resync.Journal) {
+		n.Error = cause.Error()
+		n.Remedy = fmt.Sprintf("the previous copy is %s or %s; bring it back by hand (rename, mount, start), or trigger a resync", s.cfg.old(), s.cfg.Dataset)
+	})
+}
+
+// fire makes one transition: journaled first, then known to the world.
+func (s *Service) fire(ctx context.Context, e resync.Event, change func(*resync.Journal)) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	row, ok := resync.Next(s.j.Phase, e)
+	if !ok {
+		return fmt.Errorf("resync machine: no way from %s on %s", s.j.Phase, e)
+	}
+	n := s.j
+	if change != nil {
+		change(&n)
+	}
+	n.Phase = row.To
+	n.Proven = n.Proven && e != resync.EventRequested || e == resync.EventProven
+	n.Clip()
+	if err := s.saveJournal(ctx, n); err != nil {
+		return err
+	}
+	s.log.Info().Str("resync", string(n.ID)).Str("from", string(s.j.Phase)).Str("phase", string(n.Phase)).
+		Str("on", string(e)).Str("why", row.Why).Msg("resync")
+	s.j = n
+	if e != resync.EventCured && n.ID != "" {
+		s.lastReport = s.report(n)
+	}
+	if e == resync.EventProven {
+		s.tidyAt = time.Time{} // the previous copy can go now
+	}
+	s.announcePhase(n, e)
+	return nil
+}
+
+// journal is a copy of the present one.
+func (s *Service) journal() resync.Journal {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.j
+}
+
+// note changes the journal without a transition.
+func (s *Service) note(ctx context.Context, change func(*resync.Journal)) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := s.j
+	change(&n)
+	n.Clip()
+	if err := s.saveJournal(ctx, n); err != nil {
+		return err
+	}
+	s.j = n
+	return nil
+}
+
+// diagnose gathers the facts, decides, and tells when the verdict changed.
+func (s *Service) diagnose(ctx context.Context) plan.Diagnosis {
+	f := s.gather(ctx)
+	f.Suspect, f.SuspectSince, f.Position = s.previous.Suspect, s.previous.SuspectSince, s.previous.Position
+	d := plan.Diagnose(f, s.cfg.Diagnosis, s.now())
+	s.previous = d
+	s.cure(ctx, d)
+	s.setVerdict(d)
+	return d
+}

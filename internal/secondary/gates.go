@@ -1,0 +1,108 @@
+package secondary
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/pgresync/pgresync/messages"
+)
+
+// gates are checked before any data moves, and again before the switch (I-7).
+func (s *Service) gates(ctx context.Context, f *messages.PrimaryFacts) error {
+	major, err := s.pg.Major(ctx)
+	if err != nil {
+		return err
+	}
+	if want := f.Identity.Version.Major(); major != want {
+		return incurable(fmt.Errorf("PostgreSQL %d here, %d on %s: %w: a physical copy starts only under the same major version", major, want, f.Node, messages.ErrRefused),
+			fmt.Sprintf("install PostgreSQL %d here, or point PGRESYNC_PG_BIN_DIR at it", want))
+	}
+	l, err := s.readLive(ctx)
+	if err != nil {
+		return err
+	}
+	if err := s.sameCluster(ctx, l, f); err != nil {
+		return err
+	}
+	return s.mayReplace(ctx, f)
+}
+
+// sameCluster compares system identifiers with what is here: the live data
+// directory, and the snapshot that the live copy was made from.
+func (s *Service) sameCluster(ctx context.Context, l live, f *messages.PrimaryFacts) error {
+	refuse := func(have messages.SystemID) error {
+		return incurable(fmt.Errorf("system identifier is %s here and %s on %s: %w: it is another cluster", have, f.Identity.SystemID, f.Node, messages.ErrRefused),
+			"check PGRESYNC_CLUSTER and PGRESYNC_DATASET of both nodes; nothing was touched")
+	}
+	if l.manifest != nil && l.manifest.SystemID != f.Identity.SystemID {
+		return refuse(l.manifest.SystemID)
+	}
+	dir := l.dataDir(f)
+	if !l.exists() || dir == "" || !mountedAt(l, dir) {
+		return nil
+	}
+	srv, err := s.pg.Server(dir)
+	if err != nil {
+		return err
+	}
+	cd, err := srv.ControlData(ctx)
+	switch {
+	case errors.Is(err, messages.ErrNotFound):
+		return nil // no cluster there
+	case err != nil:
+		return fmt.Errorf("read pg_control in %s: %w", dir, err)
+	case cd.SystemID != f.Identity.SystemID:
+		return refuse(cd.SystemID)
+	}
+	return nil
+}
+
+// mayReplace refuses to touch a node whose PostgreSQL is out of recovery (I-1),
+// unless its branch is proven to be abandoned and its operator said so.
+func (s *Service) mayReplace(ctx context.Context, f *messages.PrimaryFacts) error {
+	id, err := s.db.Identity(ctx)
+	if err != nil || id.Role != messages.RolePrimary {
+		return nil //nolint:nilerr // a server that does not answer accepts no writes
+	}
+	if !s.journal().Consent {
+		return incurable(fmt.Errorf("PostgreSQL on %s is out of recovery: %w", s.cfg.Node, messages.ErrRefused),
+			fmt.Sprintf("if its data may be set aside: nats pub %s ''", messages.Subjects{Cluster: s.cfg.Cluster}.TriggerResync(string(s.cfg.Node))))
+	}
+	// The branch is abandoned only if the primary does not descend from it.
+	if f.Identity.Timeline.Contains(id.Timeline.Current, id.LSN) {
+		return incurable(fmt.Errorf("timeline %s of %s is part of the history of %s: %w: it is not an abandoned branch", id.Timeline.Current, s.cfg.Node, f.Node, messages.ErrRefused),
+			"find out which of the two nodes is the primary")
+	}
+	if f.Node == s.cfg.Node {
+		return incurable(fmt.Errorf("node %s: %w: it is the publisher itself", s.cfg.Node, messages.ErrRefused), "resync a standby instead")
+	}
+	return nil
+}
+
+// matches checks a manifest against what the publisher said of itself.
+func (s *Service) matches(ctx context.Context, m *messages.Manifest) error {
+	if m.Cluster != s.cfg.Cluster {
+		return fmt.Errorf("manifest %s: %w: it is of cluster %s", m.ID, messages.ErrBadDocument, m.Cluster)
+	}
+	major, err := s.pg.Major(ctx)
+	if err != nil {
+		return err
+	}
+	if m.PGVersion.Major() != major {
+		return incurable(fmt.Errorf("manifest %s: %w: it is of PostgreSQL %s, here is %d", m.ID, messages.ErrRefused, m.PGVersion, major),
+			"install the publisher's major version here")
+	}
+	l, err := s.readLive(ctx)
+	if err != nil {
+		return err
+	}
+	for _, d := range l.tree {
+		name, _ := d.Name.Rel(s.cfg.Dataset)
+		if _, ok := m.Dataset(name); !ok && name != "" {
+			return incurable(fmt.Errorf("dataset %s: %w: the publisher has none of that name, and the switch would take it away", d.Name, messages.ErrRefused),
+				"move it out of "+string(s.cfg.Dataset))
+		}
+	}
+	return nil
+}

@@ -1,0 +1,161 @@
+package secondary
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/pgresync/pgresync/internal/plan"
+	"github.com/pgresync/pgresync/messages"
+)
+
+// live is the present live tree.
+type live struct {
+	tree []messages.DatasetInfo // nil when there is none
+	// manifest is of the snapshot it was cloned from, nil when it is not ours.
+	manifest *messages.Manifest
+	resync   messages.ResyncID
+}
+
+func (l live) exists() bool { return len(l.tree) > 0 }
+
+// ours reports whether we made it.
+func (l live) ours() bool { return l.exists() && l.tree[0].Marks[messages.PropCluster] != "" }
+
+// mountpoint of a dataset of the tree, "" when it is not there or has none.
+func (l live) mountpoint(name messages.RelName) string {
+	for _, d := range l.tree {
+		if rel, ok := d.Name.Rel(l.tree[0].Name); ok && rel == name && filepath.IsAbs(d.Mountpoint) {
+			return d.Mountpoint
+		}
+	}
+	return ""
+}
+
+func (s *Service) readLive(ctx context.Context) (live, error) {
+	tree, err := s.zfs.List(ctx, s.cfg.Dataset)
+	if errors.Is(err, messages.ErrNotFound) {
+		return live{}, nil
+	}
+	if err != nil {
+		return live{}, fmt.Errorf("read live dataset: %w", err)
+	}
+	l := live{tree: tree, resync: messages.ResyncID(tree[0].Marks[messages.PropResync])}
+	if packed := tree[0].Marks[messages.PropManifest]; packed != "" {
+		m := &messages.Manifest{}
+		if err := messages.UnpackProperty(packed, m); err != nil {
+			return live{}, fmt.Errorf("manifest on %s: %w", s.cfg.Dataset, err)
+		}
+		l.manifest = m
+	}
+	return l, nil
+}
+
+// dataDir is where PostgreSQL's data directory is in the live tree: as the
+// manifest of its own snapshot says, else as the publisher has it, else the top.
+func (l live) dataDir(f *messages.PrimaryFacts) string {
+	place := messages.Place{Path: "."}
+	switch {
+	case l.manifest != nil:
+		place = l.manifest.Layout.DataDir
+	case f != nil && f.Snapshot != nil:
+		place = f.Snapshot.Layout.DataDir
+	}
+	mp := l.mountpoint(place.Dataset)
+	if mp == "" {
+		return ""
+	}
+	return filepath.Join(mp, place.Path)
+}
+
+// gather asks both sides. What does not answer is left out: the diagnosis knows
+// what follows from that.
+func (s *Service) gather(ctx context.Context) plan.Facts {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	f := plan.Facts{Cluster: s.cfg.Cluster, Node: s.cfg.Node}
+	var err error
+	if f.Primary, err = s.primary.Facts(ctx); err != nil {
+		f.Primary, f.PrimaryErr = nil, err.Error()
+	}
+	l, err := s.readLive(ctx)
+	if err != nil {
+		s.log.Warn().Err(err).Msg("read live dataset")
+		f.Server = plan.ServerUnknown
+		f.DataPresent = true // not known to be gone
+		return f
+	}
+	if l.resync != "" {
+		f.SlotName = messages.SlotName(s.cfg.Node, l.resync)
+	}
+	s.gatherServer(ctx, l, &f)
+	if id, err := s.db.Identity(ctx); err == nil {
+		f.Local = &id
+		if r, err := s.db.Receiver(ctx); err == nil {
+			f.Receiver = &r
+			if r.Streaming {
+				s.streamed = r.Timeline
+			}
+		}
+	}
+	f.Streamed = s.streamed
+	s.setLocal(f.Local)
+	return f
+}
+
+func (s *Service) gatherServer(ctx context.Context, l live, f *plan.Facts) {
+	f.Server = plan.ServerStopped
+	if !l.exists() {
+		return
+	}
+	dir := l.dataDir(f.Primary)
+	if dir == "" || !mountedAt(l, dir) {
+		f.DataPresent = true // there, but not mounted: not known to be gone
+		return
+	}
+	srv, err := s.pg.Server(dir)
+	if err != nil {
+		f.Server = plan.ServerUnknown
+		return
+	}
+	if running, err := srv.Running(ctx); err != nil {
+		f.Server = plan.ServerUnknown
+	} else if running {
+		f.Server = plan.ServerRunning
+	}
+	cd, err := srv.ControlData(ctx)
+	f.DataPresent = !errors.Is(err, messages.ErrNotFound)
+	if err == nil {
+		f.Control = &cd
+	}
+}
+
+// mountedAt reports whether a mounted dataset of the tree holds dir.
+func mountedAt(l live, dir string) bool {
+	for _, d := range l.tree {
+		if rel, err := filepath.Rel(d.Mountpoint, dir); d.Mounted && err == nil && filepath.IsLocal(rel) {
+			return true
+		}
+	}
+	return false
+}
+
+// cure does what is cheaper than a resync: a slot that vanished while the WAL is
+// still there is made again.
+func (s *Service) cure(ctx context.Context, d plan.Diagnosis) {
+	if d.Cure != plan.CureReserveSlot {
+		return
+	}
+	l, err := s.readLive(ctx)
+	if err != nil || l.resync == "" {
+		return
+	}
+	slot, err := s.primary.Slot(ctx, l.resync, messages.SlotReserve)
+	if err != nil {
+		s.log.Warn().Err(err).Msg("make the slot again")
+		return
+	}
+	s.log.Info().Str("slot", slot.Name).Stringer("restart_lsn", slot.RestartLSN).Msg("slot was missing and is made again")
+}

@@ -1,0 +1,121 @@
+package secondary
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/pgresync/pgresync/internal/plan"
+	"github.com/pgresync/pgresync/messages"
+)
+
+// tidy runs while the machine is idle: what a finished resync left is disposed of
+// or set aside, the lineage is pruned, and slots of earlier copies are dropped.
+// All of it is safe to repeat, and none of it is urgent.
+func (s *Service) tidy(ctx context.Context) error {
+	return errors.Join(s.disposeOld(ctx), s.disposeNext(ctx), s.pruneLineage(ctx), s.dropSlots(ctx), s.listKept(ctx))
+}
+
+// tidyEvery is the time between two rounds of housekeeping; after a failure the
+// next one comes sooner.
+const tidyEvery = 10 * time.Minute
+
+func (s *Service) tidyWhenDue(ctx context.Context) {
+	if s.now().Before(s.tidyAt) {
+		return
+	}
+	s.tidyAt = s.now().Add(tidyEvery)
+	if err := s.tidy(ctx); err != nil && ctx.Err() == nil {
+		s.tidyAt = s.now().Add(time.Minute)
+		s.log.Warn().Err(err).Msg("housekeeping")
+	}
+}
+
+// disposeOld ends the previous copy's life, now that the new one is proven (I-3).
+func (s *Service) disposeOld(ctx context.Context) error {
+	l, err := s.readTree(ctx, s.cfg.old())
+	if err != nil || !l.exists() {
+		return err
+	}
+	j := s.journal()
+	if !j.Proven {
+		return fmt.Errorf("dataset %s is there although no resync was proven; it is left for the operator", s.cfg.old())
+	}
+	marks := l.tree[0].Marks
+	switch {
+	case marks[messages.PropDiverged] != "":
+		return s.zfs.Rename(ctx, s.cfg.old(), s.cfg.kept("diverged", j.ID))
+	case marks[messages.PropReplaced] != "" && !s.cfg.Adopt:
+		return s.zfs.Rename(ctx, s.cfg.old(), s.cfg.kept("replaced", j.ID))
+	case marks[messages.PropReplaced] != "":
+		// PGRESYNC_ADOPT is the operator's word that it may go.
+		for _, d := range l.tree {
+			if err := s.zfs.SetProperties(ctx, d.Name, map[string]string{messages.PropCluster: string(s.cfg.Cluster)}); err != nil {
+				return err
+			}
+		}
+	}
+	if err := s.zfs.DestroyDataset(ctx, s.cfg.old()); err != nil {
+		return fmt.Errorf("remove the previous copy: %w", err)
+	}
+	s.log.Info().Str("dataset", string(s.cfg.old())).Msg("previous copy removed")
+	return nil
+}
+
+func (s *Service) disposeNext(ctx context.Context) error {
+	if err := s.removeNext(ctx); err != nil {
+		return fmt.Errorf("remove a leftover copy: %w", err)
+	}
+	return nil
+}
+
+// pruneLineage keeps the newest passes and every clone's origin.
+func (s *Service) pruneLineage(ctx context.Context) error {
+	histories, err := s.zfs.Histories(ctx, s.cfg.Lineage)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, h := range histories {
+		destroy, _ := plan.Retain(h, plan.Keep{Snapshots: s.cfg.KeepPasses})
+		for _, old := range destroy {
+			// Busy is an origin of a clone: it goes when the clone is gone.
+			if err := s.zfs.DestroySnapshot(ctx, old.Name); err != nil && !errors.Is(err, messages.ErrBusy) {
+				errs = append(errs, err)
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// dropSlots asks the primary to drop the slots of earlier copies of this node.
+func (s *Service) dropSlots(ctx context.Context) error {
+	l, err := s.readLive(ctx)
+	if err != nil || l.resync == "" {
+		return err
+	}
+	_, err = s.primary.Slot(ctx, l.resync, messages.SlotKeep)
+	return err
+}
+
+// listKept finds what waits for the operator.
+func (s *Service) listKept(ctx context.Context) error {
+	parent := s.cfg.Dataset.Parent()
+	tree, err := s.zfs.List(ctx, parent)
+	if err != nil {
+		return err
+	}
+	var kept []messages.Dataset
+	for _, d := range tree {
+		aside := strings.HasPrefix(string(d.Name), string(s.cfg.Dataset)+".pgresync-")
+		if aside && d.Name.Parent() == parent && (d.Marks[messages.PropDiverged] != "" || d.Marks[messages.PropReplaced] != "") {
+			kept = append(kept, d.Name)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.kept = kept
+	return nil
+}

@@ -1,0 +1,95 @@
+package secondary
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/pgresync/pgresync/internal/plan"
+	"github.com/pgresync/pgresync/internal/resync"
+	"github.com/pgresync/pgresync/messages"
+)
+
+// start starts PostgreSQL on the new copy. A server that comes up out of recovery
+// is stopped at once (I-4): it would be a second primary.
+func (s *Service) start(ctx context.Context) (resync.Event, error) {
+	dir, srv, err := s.newServer(ctx)
+	if err != nil {
+		return "", fmt.Errorf("start: %w", err)
+	}
+	if err := srv.Start(ctx); err != nil {
+		return "", fmt.Errorf("start PostgreSQL in %s: %w", dir, err)
+	}
+	r, err := s.db.Receiver(ctx)
+	if err == nil && !r.InRecovery {
+		stopErr := srv.Stop(context.WithoutCancel(ctx), true)
+		return "", errors.Join(incurable(fmt.Errorf("PostgreSQL in %s came up out of recovery and was stopped", dir),
+			"this should be impossible: keep the dataset and report it"), stopErr)
+	}
+	if err != nil {
+		return "", fmt.Errorf("ask the started PostgreSQL in %s: %w", dir, err)
+	}
+	return resync.EventStarted, s.note(ctx, func(n *resync.Journal) {
+		if !n.DownSince.IsZero() && n.DownMillis == 0 {
+			n.DownMillis = s.now().Sub(n.DownSince).Milliseconds()
+		}
+	})
+}
+
+// newServer is the new copy's, which must be in place and ours.
+func (s *Service) newServer(ctx context.Context) (string, Server, error) {
+	l, err := s.readLive(ctx)
+	if err != nil {
+		return "", nil, err
+	}
+	if l.resync != s.journal().ID {
+		return "", nil, fmt.Errorf("dataset %s is not the copy of resync %s", s.cfg.Dataset, s.journal().ID)
+	}
+	dir := l.dataDir(nil)
+	if dir == "" || !mountedAt(l, dir) {
+		return "", nil, fmt.Errorf("dataset %s is not mounted", s.cfg.Dataset)
+	}
+	srv, err := s.pg.Server(dir)
+	return dir, srv, err
+}
+
+// prove waits until the standby streams past the stop LSN, as both sides say.
+func (s *Service) prove(ctx context.Context) (resync.Event, error) {
+	m, err := s.manifest(ctx)
+	if err != nil {
+		return "", fmt.Errorf("prove: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.ProveTimeout)
+	defer cancel()
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		ok, missing := s.proven(ctx, m)
+		if ok {
+			return resync.EventProven, nil
+		}
+		select {
+		case <-ctx.Done():
+			return "", fmt.Errorf("prove that the standby streams within %s: %s", s.cfg.ProveTimeout, missing)
+		case <-tick.C:
+		}
+	}
+}
+
+func (s *Service) proven(ctx context.Context, m *messages.Manifest) (bool, string) {
+	id, err := s.db.Identity(ctx)
+	if err != nil {
+		return false, "PostgreSQL does not answer: " + err.Error()
+	}
+	r, err := s.db.Receiver(ctx)
+	if err != nil {
+		return false, "PostgreSQL does not answer: " + err.Error()
+	}
+	f, err := s.primary.Facts(ctx)
+	if err != nil {
+		return false, "the publisher does not answer: " + err.Error()
+	}
+	s.setLocal(&id)
+	return plan.Proven(plan.Want{StopLSN: m.StopLSN, SystemID: m.SystemID, Timeline: m.Timeline, SlotName: s.journal().Slot}, &id, r, f)
+}

@@ -1,0 +1,147 @@
+package secondary
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/pgresync/pgresync/internal/resync"
+	"github.com/pgresync/pgresync/messages"
+)
+
+// revert puts the previous copy back and starts PostgreSQL on it if it ran before
+// (I-3). It looks at what is there, so that it can be repeated.
+func (s *Service) revert(ctx context.Context) (resync.Event, error) {
+	if err := s.removeFailed(ctx); err != nil {
+		return "", fmt.Errorf("revert: %w", err)
+	}
+	if err := s.bringBack(ctx); err != nil {
+		return "", fmt.Errorf("revert: %w", err)
+	}
+	if err := s.startAgain(ctx); err != nil {
+		return "", fmt.Errorf("revert: %w", err)
+	}
+	s.reverts = 0
+	j := s.journal()
+	// A slot nobody streams from would retain WAL (I-9); when the primary is away
+	// now, the next successful resync drops it.
+	if _, err := s.primary.Slot(ctx, j.ID, messages.SlotRelease); err != nil {
+		s.log.Warn().Err(err).Str("slot", j.Slot).Msg("slot of the failed copy not released yet")
+	}
+	event := resync.EventReverted
+	if j.Incurable {
+		event = resync.EventRevertedIncurable
+	}
+	return event, s.note(ctx, func(n *resync.Journal) {
+		n.Slot, n.Passes, n.DownSince, n.DownMillis = "", nil, time.Time{}, 0
+		// A standby that streams again is not taken down a second time for one trigger.
+		n.Trigger = false
+	})
+}
+
+// removeFailed takes the failed copy out of the way. It is kept as next until the
+// following try, for the operator to look at.
+func (s *Service) removeFailed(ctx context.Context) error {
+	l, err := s.readLive(ctx)
+	if err != nil {
+		return err
+	}
+	if !l.exists() || l.resync != s.journal().ID {
+		return nil
+	}
+	if dir := l.dataDir(nil); dir != "" && mountedAt(l, dir) {
+		srv, err := s.pg.Server(dir)
+		if err != nil {
+			return err
+		}
+		if err := srv.Stop(ctx, true); err != nil {
+			return fmt.Errorf("stop PostgreSQL in %s: %w", dir, err)
+		}
+	}
+	if err := s.unmountTree(ctx, s.cfg.Dataset); err != nil {
+		return err
+	}
+	for _, d := range l.tree {
+		if err := s.zfs.SetProperties(ctx, d.Name, map[string]string{"canmount": "noauto"}); err != nil {
+			return err
+		}
+	}
+	return s.zfs.Rename(ctx, s.cfg.Dataset, s.cfg.next())
+}
+
+// bringBack renames and mounts the previous copy, if there was one.
+func (s *Service) bringBack(ctx context.Context) error {
+	l, err := s.readLive(ctx)
+	if err != nil {
+		return err
+	}
+	if !l.exists() {
+		if _, err := s.zfs.List(ctx, s.cfg.old()); errors.Is(err, messages.ErrNotFound) {
+			return nil // a seed: there was nothing before
+		} else if err != nil {
+			return err
+		}
+		if err := s.zfs.Rename(ctx, s.cfg.old(), s.cfg.Dataset); err != nil {
+			return err
+		}
+		if l, err = s.readLive(ctx); err != nil {
+			return err
+		}
+	}
+	return s.remount(ctx, l)
+}
+
+func (s *Service) remount(ctx context.Context, l live) error {
+	for _, key := range []string{messages.PropDiverged, messages.PropReplaced} {
+		if _, ok := l.tree[0].Marks[key]; !ok {
+			continue
+		}
+		if err := s.zfs.InheritProperty(ctx, s.cfg.Dataset, key); err != nil {
+			return err
+		}
+	}
+	slices.SortFunc(l.tree, func(a, b messages.DatasetInfo) int { return strings.Compare(a.Mountpoint, b.Mountpoint) })
+	for _, d := range l.tree {
+		was, aside := d.Marks[propCanMount]
+		if aside {
+			if err := s.zfs.SetProperties(ctx, d.Name, map[string]string{"canmount": was}); err != nil {
+				return err
+			}
+			if err := s.zfs.InheritProperty(ctx, d.Name, propCanMount); err != nil {
+				return err
+			}
+		}
+		if d.Mounted || d.CanMount == "off" || !strings.HasPrefix(d.Mountpoint, "/") {
+			continue
+		}
+		if err := s.zfs.Mount(ctx, d.Name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// startAgain starts the previous copy if it was we who stopped it.
+func (s *Service) startAgain(ctx context.Context) error {
+	if s.journal().DownSince.IsZero() {
+		return nil
+	}
+	l, err := s.readLive(ctx)
+	if err != nil || !l.exists() {
+		return err
+	}
+	dir, srv, err := s.server(ctx, l)
+	if err != nil || srv == nil {
+		return err
+	}
+	if running, err := srv.Running(ctx); err != nil || running {
+		return err
+	}
+	if err := srv.Start(ctx); err != nil {
+		return fmt.Errorf("start PostgreSQL in %s again: %w", dir, err)
+	}
+	return nil
+}

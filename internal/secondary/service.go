@@ -1,0 +1,91 @@
+package secondary
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pgresync/pgresync/internal/plan"
+	"github.com/pgresync/pgresync/internal/resync"
+	"github.com/pgresync/pgresync/messages"
+)
+
+// Deps are the adapters that the service works with.
+type Deps struct {
+	ZFS       ZFS
+	Database  Database
+	Postgres  Postgres
+	Primary   Primary
+	Downloads Downloads
+	Announce  Announcer
+	Now       Clock
+	Log       zerolog.Logger
+}
+
+// Service keeps one standby streaming. Trigger is safe for concurrent use while
+// Run runs.
+type Service struct {
+	cfg       Config
+	zfs       ZFS
+	db        Database
+	pg        Postgres
+	primary   Primary
+	downloads Downloads
+	events    Announcer
+	now       Clock
+	log       zerolog.Logger
+	out       *outbox
+	nudge     chan struct{}
+	ready     chan struct{} // closed once the journal is read
+	readyOnce sync.Once
+
+	mu         sync.Mutex // guards what follows
+	j          resync.Journal
+	verdict    plan.Diagnosis
+	local      *messages.Identity
+	lastReport *messages.ResyncReport
+	kept       []messages.Dataset
+
+	// Only the engine touches these.
+	previous plan.Diagnosis
+	streamed messages.Timeline // greatest that the live copy was seen streaming on
+	reverts  int
+	tidyAt   time.Time
+}
+
+// New wires the service; nothing is started.
+func New(cfg Config, d Deps) *Service {
+	return &Service{
+		cfg: cfg, zfs: d.ZFS, db: d.Database, pg: d.Postgres, primary: d.Primary, downloads: d.Downloads,
+		events: d.Announce, now: d.Now, log: d.Log, out: newOutbox(d.Announce, d.Log),
+		nudge: make(chan struct{}, 1), ready: make(chan struct{}),
+	}
+}
+
+// Run reads the journal, goes on where it says, and keeps watch until ctx is done.
+func (s *Service) Run(ctx context.Context) error {
+	j, err := s.openLineage(ctx)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.j = j
+	s.mu.Unlock()
+	s.readyOnce.Do(func() { close(s.ready) })
+	s.log.Info().Str("phase", string(j.Phase)).Str("resync", string(j.ID)).Msg("journal read")
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.out.run(ctx) })
+	g.Go(func() error { return s.present(ctx) })
+	g.Go(func() error { return s.engine(ctx) })
+	if err := g.Wait(); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// Ready is closed once triggers can be journaled.
+func (s *Service) Ready() <-chan struct{} { return s.ready }

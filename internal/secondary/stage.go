@@ -1,0 +1,290 @@
+package secondary
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/pgresync/pgresync/internal/resync"
+	"github.com/pgresync/pgresync/messages"
+)
+
+// stage clones the received snapshot as the coming live tree, mounts it aside and
+// makes a standby's data directory of it. PostgreSQL still serves on the old one.
+func (s *Service) stage(ctx context.Context) (resync.Event, error) {
+	m, err := s.manifest(ctx)
+	if err != nil {
+		return "", fmt.Errorf("stage: %w", err)
+	}
+	if ok, err := s.walKept(ctx, m); err != nil || !ok {
+		return resync.EventStale, err
+	}
+	l, err := s.readLive(ctx)
+	if err != nil {
+		return "", fmt.Errorf("stage: %w", err)
+	}
+	if err := s.removeNext(ctx); err != nil {
+		return "", fmt.Errorf("stage: %w", err)
+	}
+	sites := s.sites(m, l)
+	if err := s.build(ctx, m, l, sites); err != nil {
+		return "", fmt.Errorf("stage snapshot %s: %w", m.ID, err)
+	}
+	if err := s.prepare(ctx, m, l, sites); err != nil {
+		return "", fmt.Errorf("stage snapshot %s: %w", m.ID, err)
+	}
+	if err := s.unmountTree(ctx, s.cfg.next()); err != nil {
+		return "", fmt.Errorf("stage snapshot %s: %w", m.ID, err)
+	}
+	// Once more, right before the old copy is stopped: staging took time (I-7, I-8).
+	if ok, err := s.walKept(ctx, m); err != nil || !ok {
+		return resync.EventStale, err
+	}
+	return resync.EventStaged, nil
+}
+
+// walKept proves that the primary keeps the WAL since the snapshot's start for
+// our slot (I-8), and that it is still the same cluster.
+func (s *Service) walKept(ctx context.Context, m *messages.Manifest) (bool, error) {
+	f, err := s.primary.Facts(ctx)
+	if err != nil {
+		return false, fmt.Errorf("check WAL on the primary: %w", err)
+	}
+	if err := s.gates(ctx, f); err != nil {
+		return false, err
+	}
+	if f.Identity.SystemID != m.SystemID || !f.Identity.Timeline.Contains(m.Timeline.Current, m.StopLSN) {
+		return false, fmt.Errorf("snapshot %s: timeline %s at %s is not in the history of %s, which is on timeline %s",
+			m.ID, m.Timeline.Current, m.StopLSN, f.Node, f.Identity.Timeline.Current)
+	}
+	for _, slot := range f.Slots {
+		if slot.Name == s.journal().Slot && slot.Keeps(m.StartLSN, f.WALSegmentSize) {
+			return true, nil
+		}
+	}
+	s.log.Warn().Str("slot", s.journal().Slot).Stringer("start_lsn", m.StartLSN).Msg("the slot does not keep the WAL since the snapshot; another pass is made")
+	return false, nil
+}
+
+// site is where one dataset of the copy will be mounted, and is mounted aside.
+type site struct {
+	name          messages.RelName
+	final, staged string // "" for one that is not mounted
+}
+
+// sites settles the mount points: configured, as the live tree has it, or as the
+// publisher has it relative to its root.
+func (s *Service) sites(m *messages.Manifest, l live) []site {
+	root, _ := m.Dataset("")
+	base := s.cfg.Mountpoint
+	if base == "" {
+		base = l.mountpoint("")
+	}
+	if base == "" {
+		base = root.Mountpoint
+	}
+	var out []site
+	for i, d := range sortedDatasets(m) {
+		st := site{name: d.Name, staged: filepath.Join(s.cfg.StageDir, fmt.Sprintf("%d", i))}
+		switch {
+		case d.Name == "":
+			st.final = base
+		case s.cfg.Mountpoints[d.Name] != "":
+			st.final = s.cfg.Mountpoints[d.Name]
+		case l.mountpoint(d.Name) != "":
+			st.final = l.mountpoint(d.Name)
+		case !filepath.IsAbs(d.Mountpoint) || d.Kind == messages.KindOther:
+			st.staged = ""
+		default:
+			st.final = rebase(d.Mountpoint, root.Mountpoint, base)
+		}
+		out = append(out, st)
+	}
+	return out
+}
+
+// rebase moves path from below one directory to below another; a path elsewhere
+// stays.
+func rebase(path, from, to string) string {
+	rel, err := filepath.Rel(from, path)
+	if err != nil || !filepath.IsLocal(rel) {
+		return path
+	}
+	return filepath.Join(to, rel)
+}
+
+func sortedDatasets(m *messages.Manifest) []messages.ManifestDataset {
+	out := slices.Clone(m.Datasets)
+	slices.SortFunc(out, func(a, b messages.ManifestDataset) int { return strings.Compare(string(a.Name), string(b.Name)) })
+	return out
+}
+
+// build makes the datasets: clones of what travelled, new ones for what did not.
+func (s *Service) build(ctx context.Context, m *messages.Manifest, l live, sites []site) error {
+	j := s.journal()
+	packed, err := messages.PackProperty(m)
+	if err != nil {
+		return err
+	}
+	for _, st := range sites {
+		d, _ := m.Dataset(st.name)
+		props, err := s.carried(ctx, l, st.name)
+		if err != nil {
+			return err
+		}
+		maps.Copy(props, map[string]string{
+			"canmount": "noauto", "mountpoint": "none", "readonly": "off",
+			messages.PropCluster: string(s.cfg.Cluster), messages.PropResync: string(j.ID), messages.PropID: string(m.ID),
+		})
+		if st.staged != "" {
+			props["mountpoint"] = st.staged
+		}
+		if st.name == "" {
+			props[messages.PropManifest] = packed
+		}
+		target := s.cfg.next().Child(st.name)
+		if d.Travels {
+			source := s.cfg.Lineage.Child(j.Branch).Child(st.name).Snapshot(m.ID.ShortName())
+			err = s.zfs.Clone(ctx, source, target, props)
+		} else {
+			err = s.zfs.Create(ctx, target, newProperties(props, d))
+		}
+		if err != nil {
+			return err
+		}
+		if st.staged == "" {
+			continue
+		}
+		if err := s.zfs.Mount(ctx, target); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// carried are the properties that the operator gave to the dataset it replaces.
+func (s *Service) carried(ctx context.Context, l live, name messages.RelName) (map[string]string, error) {
+	for _, d := range l.tree {
+		if rel, _ := d.Name.Rel(s.cfg.Dataset); rel == name {
+			return s.zfs.LocalProperties(ctx, d.Name)
+		}
+	}
+	return map[string]string{}, nil
+}
+
+// newProperties gives a dataset that did not travel the publisher's tuning, where
+// nothing local says otherwise.
+func newProperties(props map[string]string, d messages.ManifestDataset) map[string]string {
+	if _, ok := props["recordsize"]; !ok && d.RecordSize != 0 {
+		props["recordsize"] = fmt.Sprintf("%d", d.RecordSize)
+	}
+	if _, ok := props["compression"]; !ok && d.Compression != "" {
+		props["compression"] = d.Compression
+	}
+	return props
+}
+
+// prepare turns the copy into a standby's data directory.
+func (s *Service) prepare(ctx context.Context, m *messages.Manifest, l live, sites []site) error {
+	setup, err := s.setup(ctx, m, sites)
+	if err != nil {
+		return err
+	}
+	// What is to be kept comes from a data directory that can be read now.
+	if dir := l.dataDir(nil); dir != "" && mountedAt(l, dir) {
+		setup.KeepFrom, setup.KeepFiles = dir, s.cfg.KeepFiles
+	}
+	return s.pg.Prepare(ctx, setup)
+}
+
+func (s *Service) setup(ctx context.Context, m *messages.Manifest, sites []site) (messages.StandbySetup, error) {
+	byName := map[messages.RelName]site{}
+	for _, st := range sites {
+		byName[st.name] = st
+	}
+	final := func(p messages.Place) string { return filepath.Join(byName[p.Dataset].final, p.Path) }
+	staged := func(p messages.Place) string { return filepath.Join(byName[p.Dataset].staged, p.Path) }
+	uid, gid, err := s.pg.Owner()
+	if err != nil {
+		return messages.StandbySetup{}, err
+	}
+	conninfo, err := s.conninfo(ctx)
+	if err != nil {
+		return messages.StandbySetup{}, err
+	}
+	dd, wd := m.Layout.DataDir, m.Layout.WALDir
+	out := messages.StandbySetup{
+		DataDir: staged(dd), FinalDataDir: final(dd), SystemID: m.SystemID, Timeline: m.Timeline.Current,
+		BackupLabel: m.BackupLabel.Data, PrimaryConninfo: conninfo, SlotName: s.journal().Slot,
+		Settings: s.cfg.Settings, Tablespaces: map[uint32]string{}, UID: uid, GID: gid,
+	}
+	if m.TablespaceMap != nil {
+		out.TablespaceMap = m.TablespaceMap.Data
+	}
+	if wd.Dataset != dd.Dataset || wd.Link {
+		out.WALDir, out.WALStaged, out.WALLink = final(wd), staged(wd), wd.Link
+	}
+	if d, ok := m.Dataset(wd.Dataset); ok {
+		out.EmptyWAL = !d.Travels
+	}
+	for _, t := range m.Layout.Tablespaces {
+		out.Tablespaces[t.OID] = final(t.Place)
+	}
+	return out, nil
+}
+
+// conninfo is primary_conninfo: the lease says where the primary is, unless the
+// configuration does.
+func (s *Service) conninfo(ctx context.Context) (string, error) {
+	extra := s.cfg.PrimaryConninfo
+	if hasKey(extra, "host") {
+		return extra, nil
+	}
+	lease, _, err := s.primary.Lease(ctx)
+	if err != nil {
+		return "", fmt.Errorf("find the primary's address: %w", err)
+	}
+	return strings.TrimSpace(fmt.Sprintf("host=%s port=%d application_name=%s %s", lease.Host, lease.Port, s.cfg.Node, extra)), nil
+}
+
+func hasKey(conninfo, key string) bool {
+	for f := range strings.FieldsSeq(conninfo) {
+		if k, _, _ := strings.Cut(f, "="); k == key || k == key+"addr" {
+			return true
+		}
+	}
+	return false
+}
+
+// removeNext destroys what an earlier try prepared or left behind. It carries our
+// mark, and nothing ever started on it that was proven.
+func (s *Service) removeNext(ctx context.Context) error {
+	if err := s.unmountTree(ctx, s.cfg.next()); err != nil {
+		return err
+	}
+	return s.zfs.DestroyDataset(ctx, s.cfg.next())
+}
+
+// unmountTree unmounts children before parents; a tree that is not there is done.
+func (s *Service) unmountTree(ctx context.Context, root messages.Dataset) error {
+	tree, err := s.zfs.List(ctx, root)
+	if errors.Is(err, messages.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	mounted := slices.DeleteFunc(tree, func(d messages.DatasetInfo) bool { return !d.Mounted })
+	// By mount point, not by name: a WAL dataset may be mounted inside another's.
+	slices.SortFunc(mounted, func(a, b messages.DatasetInfo) int { return strings.Compare(b.Mountpoint, a.Mountpoint) })
+	for _, d := range mounted {
+		if err := s.zfs.Unmount(ctx, d.Name); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,194 @@
+package secondary
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/pgresync/pgresync/internal/resync"
+	"github.com/pgresync/pgresync/messages"
+)
+
+// propCanMount remembers what canmount was before we set a copy aside.
+const propCanMount = "pgresync:canmount"
+
+// stop ends PostgreSQL on the old copy. From here on the standby is down.
+func (s *Service) stop(ctx context.Context) (resync.Event, error) {
+	l, err := s.readLive(ctx)
+	if err != nil {
+		return "", fmt.Errorf("stop: %w", err)
+	}
+	if !l.exists() || l.resync == s.journal().ID {
+		return resync.EventStopped, nil // nothing before us, or switched already
+	}
+	dir, srv, err := s.server(ctx, l)
+	if err != nil || srv == nil {
+		return resync.EventStopped, err
+	}
+	running, err := srv.Running(ctx)
+	if err != nil {
+		return "", fmt.Errorf("stop: %w", err)
+	}
+	if !running {
+		return resync.EventStopped, nil
+	}
+	promoted, err := s.recheck(ctx)
+	if err != nil {
+		return "", fmt.Errorf("stop: %w", err)
+	}
+	// Journaled before the deed, so that a revert knows to start it again.
+	if err := s.note(ctx, func(n *resync.Journal) { n.DownSince, n.Diverged = s.now().UTC(), n.Diverged || promoted }); err != nil {
+		return "", err
+	}
+	if err := srv.Stop(ctx, false); err != nil {
+		return "", fmt.Errorf("stop PostgreSQL in %s: %w", dir, err)
+	}
+	return resync.EventStopped, nil
+}
+
+// recheck asks once more, right before the stop, whether the node was promoted
+// meanwhile (I-1).
+func (s *Service) recheck(ctx context.Context) (promoted bool, err error) {
+	id, err := s.db.Identity(ctx)
+	if err != nil || id.Role != messages.RolePrimary {
+		return false, nil //nolint:nilerr // a server that does not answer accepts no writes
+	}
+	if !s.journal().Consent {
+		return false, incurable(fmt.Errorf("PostgreSQL on %s left recovery while it was resynced: %w", s.cfg.Node, messages.ErrRefused), "find out who promoted it")
+	}
+	return true, nil
+}
+
+// server is the one of the live tree's data directory, nil when there is none.
+func (s *Service) server(ctx context.Context, l live) (string, Server, error) {
+	f, err := s.primary.Facts(ctx)
+	if err != nil {
+		f = nil // the live copy's own manifest usually says where its data directory is
+	}
+	dir := l.dataDir(f)
+	if dir == "" || !mountedAt(l, dir) {
+		return "", nil, nil
+	}
+	srv, err := s.pg.Server(dir)
+	return dir, srv, err
+}
+
+// switchOver puts the new tree in the old one's place. Every step looks first at
+// what is there, so that it can be repeated after a crash at any point.
+func (s *Service) switchOver(ctx context.Context) (resync.Event, error) {
+	l, err := s.readLive(ctx)
+	if err != nil {
+		return "", fmt.Errorf("switch: %w", err)
+	}
+	id := s.journal().ID
+	if l.exists() && l.resync != id {
+		if err := s.setAside(ctx, l); err != nil {
+			return "", fmt.Errorf("switch: set %s aside: %w", s.cfg.Dataset, err)
+		}
+		l = live{}
+	}
+	if !l.exists() {
+		if err := s.zfs.Rename(ctx, s.cfg.next(), s.cfg.Dataset); err != nil {
+			return "", fmt.Errorf("switch: %w", err)
+		}
+	}
+	m, err := s.manifest(ctx)
+	if err != nil {
+		return "", fmt.Errorf("switch: %w", err)
+	}
+	old, err := s.readTree(ctx, s.cfg.old())
+	if err != nil {
+		return "", fmt.Errorf("switch: %w", err)
+	}
+	if err := s.settle(ctx, s.sites(m, old)); err != nil {
+		return "", fmt.Errorf("switch: %w", err)
+	}
+	return resync.EventSwitched, nil
+}
+
+// readTree reads another tree in the form of a live one.
+func (s *Service) readTree(ctx context.Context, root messages.Dataset) (live, error) {
+	tree, err := s.zfs.List(ctx, root)
+	if errors.Is(err, messages.ErrNotFound) {
+		return live{}, nil
+	}
+	return live{tree: tree}, err
+}
+
+// setAside unmounts the live tree and renames it. It fails without a change when
+// PostgreSQL runs on it (I-1) or a mount is busy.
+func (s *Service) setAside(ctx context.Context, l live) error {
+	if dir, srv, err := s.server(ctx, l); err != nil {
+		return err
+	} else if srv != nil {
+		if running, err := srv.Running(ctx); err != nil || running {
+			return errors.Join(err, fmt.Errorf("PostgreSQL in %s: %w: it was started by somebody else", dir, messages.ErrBusy))
+		}
+	}
+	if err := s.markAside(ctx, l); err != nil {
+		return err
+	}
+	if err := s.unmountTree(ctx, s.cfg.Dataset); err != nil {
+		return err
+	}
+	// Kept from being mounted over the new copy by `zfs mount -a` at boot.
+	for _, d := range l.tree {
+		if d.CanMount != "on" {
+			continue
+		}
+		if err := s.zfs.SetProperties(ctx, d.Name, map[string]string{propCanMount: "on", "canmount": "noauto"}); err != nil {
+			return err
+		}
+	}
+	return s.zfs.Rename(ctx, s.cfg.Dataset, s.cfg.old())
+}
+
+// markAside says on the dataset what is to become of it once the new copy is
+// proven: diverged and foreign data are kept for the operator.
+func (s *Service) markAside(ctx context.Context, l live) error {
+	now := s.now().UTC().Format(time.RFC3339)
+	j := s.journal()
+	switch {
+	case j.Diverged || j.Reason == messages.ReasonDiverged || j.Reason == messages.ReasonPromoted:
+		return s.zfs.SetProperties(ctx, s.cfg.Dataset, map[string]string{messages.PropDiverged: now})
+	case !l.ours():
+		return s.zfs.SetProperties(ctx, s.cfg.Dataset, map[string]string{messages.PropReplaced: now})
+	}
+	return nil
+}
+
+// settle gives the new live tree its mount points and mounts it, outer first.
+func (s *Service) settle(ctx context.Context, sites []site) error {
+	info, err := s.zfs.List(ctx, s.cfg.Dataset)
+	if err != nil {
+		return err
+	}
+	at := map[messages.RelName]messages.DatasetInfo{}
+	for _, d := range info {
+		rel, _ := d.Name.Rel(s.cfg.Dataset)
+		at[rel] = d
+	}
+	slices.SortFunc(sites, func(a, b site) int { return strings.Compare(a.final, b.final) })
+	for _, st := range sites {
+		if st.final == "" || !filepath.IsAbs(st.final) {
+			continue
+		}
+		d := s.cfg.Dataset.Child(st.name)
+		if at[st.name].Mountpoint != st.final {
+			if err := s.zfs.SetProperties(ctx, d, map[string]string{"mountpoint": st.final}); err != nil {
+				return err
+			}
+		}
+		if err := s.zfs.Mount(ctx, d); err != nil {
+			return err
+		}
+		if err := s.zfs.SetProperties(ctx, d, map[string]string{"canmount": "on"}); err != nil {
+			return err
+		}
+	}
+	return nil
+}

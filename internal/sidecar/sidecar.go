@@ -1,0 +1,85 @@
+// Package sidecar is what the two sidecars' wiring has in common: the link to
+// NATS, the supervised loops, health and the service manager's notifications.
+package sidecar
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"time"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pgresync/pgresync/internal/bus"
+	"github.com/pgresync/pgresync/internal/daemon"
+	"github.com/pgresync/pgresync/internal/daemon/settings"
+)
+
+// BusConfig is the link to NATS as configured; urls replace the configured ones
+// when the server is embedded. leaseTTL is the publisher's, 0 for a standby.
+func BusConfig(c *settings.Common, name string, urls []string, leaseTTL time.Duration, log zerolog.Logger) bus.Config {
+	n := c.NATS
+	return bus.Config{
+		Cluster: c.Cluster, Node: c.Node, Sidecar: name, Version: daemon.Version(),
+		URLs: urls, CredsFile: n.Creds, NKeyFile: n.Nkey, User: n.User, Password: n.Password.Reveal(), Token: n.Token.Reveal(),
+		CAFile: n.CA, CertFile: n.Cert, KeyFile: n.Key,
+		Provision: n.Provision, Replicas: n.Replicas, Storage: n.Storage, LeaseTTL: leaseTTL,
+		OnAsyncError: func(err error) { log.Warn().Err(err).Msg("nats") },
+		OnConnection: func(connection string, up bool, reason error) {
+			log.Info().Err(reason).Str("connection", connection).Bool("up", up).Msg("nats connection")
+		},
+	}
+}
+
+// Loop is one part of a sidecar that runs until its context is done.
+type Loop struct {
+	Name string
+	Run  func(ctx context.Context) error
+}
+
+// Run keeps every loop going until ctx is done or one of them fails for good, and
+// serves health and the service manager meanwhile.
+func Run(ctx context.Context, log zerolog.Logger, c *settings.Common, link *bus.Bus, loops ...Loop) error {
+	health := &daemon.Health{}
+	notify := daemon.NewNotifier(os.Getenv, os.Getpid())
+	g, ctx := errgroup.WithContext(ctx)
+	for _, l := range loops {
+		g.Go(func() error { return daemon.Keep(ctx, log, l.Name, l.Run, daemon.KeepOptions{}) })
+	}
+	g.Go(func() error { return watchLink(ctx, health, link) })
+	g.Go(func() error { return notify.Watchdog(ctx, func() bool { return true }) })
+	if c.HealthListen != "" {
+		g.Go(func() error {
+			return daemon.Serve(ctx, c.HealthListen, health.Handler(), func(a net.Addr) { log.Info().Stringer("address", a).Msg("health") })
+		})
+	}
+	tell(log, notify.Ready(ctx))
+	err := g.Wait()
+	tell(log, notify.Stopping(context.WithoutCancel(ctx)))
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// tell: a service manager that does not listen is no reason to stop.
+func tell(log zerolog.Logger, err error) {
+	if err != nil {
+		log.Debug().Err(err).Msg("notify the service manager")
+	}
+}
+
+func watchLink(ctx context.Context, health *daemon.Health, link *bus.Bus) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		health.Set("nats", link.Ready())
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}

@@ -1,0 +1,210 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/pgresync/pgresync/messages"
+)
+
+// attached is one reader of one upload.
+type attached struct {
+	consumed int  // parts acknowledged, from 0 without gaps
+	ended    bool // the end was acknowledged too
+	stalled  time.Duration
+	missing  int // polls in a row that found no consumer
+}
+
+// pin keeps the upload joinable until unpin; false when it is not joinable.
+func (u *upload) pin() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.over || !u.ledger.joinable() {
+		return false
+	}
+	u.pins++
+	return true
+}
+
+func (u *upload) unpin() { u.update(func() { u.pins-- }) }
+
+// attach gives node a fresh consumer that begins with part 0. The caller
+// holds a pin. A node that was attached before has been restarted: what it had
+// received is lost with its zfs recv.
+func (u *upload) attach(ctx context.Context, node messages.NodeName) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*callTimeout)
+	defer cancel()
+	name := ConsumerName(u.attempt(), node)
+	if u.isAttached(node) {
+		if err := u.store.js.DeleteConsumer(ctx, u.store.ns.PartsStream(), name); err != nil && !isGone(err) {
+			return fmt.Errorf("reset consumer %s: %w", name, err)
+		}
+	}
+	_, err := u.store.js.CreateOrUpdateConsumer(ctx, u.store.ns.PartsStream(), jetstream.ConsumerConfig{
+		Durable:           name,
+		FilterSubject:     u.store.ns.StreamParts(u.spec.Stream, u.attempt()),
+		DeliverPolicy:     jetstream.DeliverAllPolicy,
+		AckPolicy:         jetstream.AckExplicitPolicy,
+		AckWait:           ackWait,
+		MaxAckPending:     8,
+		MaxDeliver:        -1,
+		InactiveThreshold: max(consumerIdle, 2*u.store.cfg.ReaderGrace),
+	})
+	if err != nil {
+		return fmt.Errorf("create consumer %s: %w", name, err)
+	}
+	u.update(func() { u.readers[node] = &attached{} })
+	u.report(true)
+	return nil
+}
+
+// detach forgets a reader and removes its consumer.
+func (u *upload) detach(ctx context.Context, node messages.NodeName) {
+	if !u.isAttached(node) {
+		return
+	}
+	u.update(func() { delete(u.readers, node) })
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	// What cannot be deleted now is removed with the upload, by the next sweep, or by
+	// the server when it was idle for long.
+	_ = u.store.js.DeleteConsumer(ctx, u.store.ns.PartsStream(), ConsumerName(u.attempt(), node))
+	u.report(true)
+}
+
+func (u *upload) isAttached(node messages.NodeName) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.readers[node] != nil
+}
+
+// consumed is the number of parts that all readers have; the caller holds mu.
+// A join under way counts as a reader that has none.
+func (u *upload) consumed() int {
+	if u.pins > 0 {
+		return 0
+	}
+	least := u.ledger.next
+	for _, r := range u.readers {
+		least = min(least, r.consumed)
+	}
+	return least
+}
+
+// mind follows the readers until ctx is done, and calls abort when none is
+// left before the end.
+func (u *upload) mind(ctx context.Context, abort context.CancelCauseFunc) {
+	tick := time.NewTicker(pollInterval)
+	defer tick.Stop()
+	polled := time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-u.nudged:
+		}
+		// A time without a server is no reader's fault: one interval is the most that
+		// counts as waiting.
+		elapsed := min(time.Since(polled), 2*pollInterval)
+		polled = time.Now()
+		u.mu.Lock()
+		nodes := slices.Sorted(maps.Keys(u.readers))
+		u.mu.Unlock()
+		for _, node := range nodes {
+			u.poll(ctx, node, elapsed)
+		}
+		if u.deserted() {
+			abort(errNoReader)
+		}
+	}
+}
+
+// deserted is true when nobody reads a running upload; nobody can join it then.
+func (u *upload) deserted() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.rec.State != messages.StreamRunning || len(u.readers) > 0 || u.pins > 0 {
+		return false
+	}
+	u.over = true
+	return true
+}
+
+func (u *upload) poll(ctx context.Context, node messages.NodeName, elapsed time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	cons, err := u.store.js.Consumer(ctx, u.store.ns.PartsStream(), ConsumerName(u.attempt(), node))
+	if err != nil && !isGone(err) {
+		return
+	}
+	u.mu.Lock()
+	r := u.readers[node]
+	drop := false
+	switch {
+	case r == nil || r.ended:
+	case err != nil:
+		// A server that is starting up may not know its consumers yet.
+		r.missing++
+		drop = r.missing >= goneThreshold
+	default:
+		drop = u.observe(r, cons.CachedInfo().AckFloor.Stream, elapsed)
+	}
+	u.mu.Unlock()
+	if drop {
+		u.detach(ctx, node)
+	}
+}
+
+// observe takes over a consumer's floor, and tells whether its reader has
+// stood still for too long; the caller holds mu.
+func (u *upload) observe(r *attached, floor uint64, elapsed time.Duration) (drop bool) {
+	r.missing = 0
+	consumed := max(r.consumed, u.ledger.consumedBy(floor))
+	ended := u.endSeq != 0 && floor >= u.endSeq
+	idle := r.consumed == u.ledger.next && u.endSeq == 0 // it waits for us
+	if consumed > r.consumed || ended || idle {
+		moved := consumed > r.consumed || ended
+		r.consumed, r.ended, r.stalled = consumed, ended, 0
+		if moved {
+			u.broadcast()
+		}
+		return false
+	}
+	r.stalled += elapsed
+	return r.stalled > u.store.cfg.ReaderGrace
+}
+
+func isGone(err error) bool {
+	return errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrConsumerDoesNotExist) ||
+		errors.Is(err, jetstream.ErrStreamNotFound)
+}
+
+// answer listens for the readers' hints; a hint that asks for a reply wants to
+// know whether this upload lives.
+func (u *upload) answer() (unsubscribe func()) {
+	sub, err := u.store.conn.Subscribe(u.store.ns.Consumed(u.spec.Stream, u.attempt()), func(m *nats.Msg) {
+		select {
+		case u.nudged <- struct{}{}:
+		default:
+		}
+		if m.Reply == "" {
+			return
+		}
+		rec := u.record()
+		if body, err := messages.Encode(&rec); err == nil {
+			_ = m.Respond(body)
+		}
+	})
+	if err != nil { // the connection was closed; polling goes nowhere either
+		return func() {}
+	}
+	return func() { _ = sub.Unsubscribe() }
+}

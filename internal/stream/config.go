@@ -1,0 +1,164 @@
+package stream
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/pgresync/pgresync/messages"
+)
+
+// Defaults and fixed sizes, in bytes. Chunks above 512 KiB gave nothing, and
+// more than 16 MiB in flight neither (measured on loopback; 16 MiB also cover
+// 10 Gbit/s over 13 ms). Pull requests stay far below the 64 MiB that a
+// subscription of nats.go holds before it drops messages.
+const (
+	defaultPart   = 32 << 20
+	smallestPart  = 1 << 20
+	defaultChunk  = 512 << 10
+	defaultWindow = 192 << 20
+	inFlight      = 16 << 20
+	pullRequest   = 16 << 20
+	// payloadRoom is kept below the server's max_payload for headers.
+	payloadRoom = 4 << 10
+	// partsBytes bounds the stream of announcements; one of them has ~700 bytes.
+	partsBytes = 64 << 20
+)
+
+// Timing that nobody needs to set.
+const (
+	callTimeout   = 5 * time.Second
+	ackTimeout    = 30 * time.Second
+	pollInterval  = 500 * time.Millisecond
+	ackWait       = 10 * time.Second
+	heartbeat     = time.Second
+	pingAfter     = 5 * time.Second
+	maxAge        = 24 * time.Hour
+	dedupeWindow  = 10 * time.Minute
+	consumerIdle  = time.Hour
+	fetchIdle     = 30 * time.Second
+	bucketDedupe  = 100 * time.Millisecond
+	stopTimeout   = 5 * time.Second
+	refetches     = 5
+	goneThreshold = 3
+)
+
+// Config is shared by both sides. The zero value of a field means its default.
+type Config struct {
+	Cluster messages.ClusterName
+	// PartSize is the greatest part, in bytes (32 MiB). A small estimate makes
+	// smaller parts, so that a reader can start early. A writer holds two parts in
+	// memory for each upload, a reader two for each stream it reads.
+	PartSize int
+	// ChunkSize is one message, in bytes (512 KiB). It is cut to what the server's
+	// max_payload allows.
+	ChunkSize int
+	// Window bounds the bytes of one upload that are in the bucket (192 MiB).
+	Window int
+	// MaxUploads bounds the uploads that exist at the same time, lingering ones
+	// included (2).
+	MaxUploads int
+	// MaxBucket is the bucket's limit in bytes. The default, and the least, has room for
+	// MaxUploads windows and two parts more for each. Reaching it is an alarm: the
+	// window is what holds the source back.
+	MaxBucket int64
+	// Replicas is for the announcements (1). The bucket has one: it is
+	// disposable, and three cost two thirds of the throughput.
+	Replicas int
+	// Storage is for both streams (file).
+	Storage jetstream.StorageType
+	// Provision allows to create and change the streams; otherwise they are only checked.
+	Provision bool
+	// Linger is how long a finished upload can still be joined (30 s), if the window
+	// did not force part 0 out before.
+	Linger time.Duration
+	// ReaderGrace is how long a reader may leave a stored part unconsumed before it is
+	// detached (10 min). Time without a server does not count.
+	ReaderGrace time.Duration
+	// StallTimeout is how long a reader waits for a sign of life of the writer or the
+	// server (2 min).
+	StallTimeout time.Duration
+}
+
+func (c Config) withDefaults() Config {
+	setDefault(&c.PartSize, defaultPart)
+	setDefault(&c.ChunkSize, min(defaultChunk, c.PartSize))
+	setDefault(&c.Window, max(defaultWindow, 2*c.PartSize))
+	setDefault(&c.MaxUploads, 2)
+	setDefault(&c.MaxBucket, c.leastBucket())
+	setDefault(&c.Replicas, 1)
+	setDefault(&c.Linger, 30*time.Second)
+	setDefault(&c.ReaderGrace, 10*time.Minute)
+	setDefault(&c.StallTimeout, 2*time.Minute)
+	return c
+}
+
+func setDefault[T int | int64 | time.Duration](field *T, value T) {
+	if *field == 0 {
+		*field = value
+	}
+}
+
+// leastBucket is what all windows need: two parts more than the window each,
+// because the chunks of a failed attempt lie there until they are purged, and
+// a fiftieth for headers and metadata.
+func (c Config) leastBucket() int64 {
+	return int64(c.MaxUploads) * (int64(c.Window) + 2*int64(c.PartSize)) / 50 * 51
+}
+
+func (c Config) validate() error {
+	if _, err := messages.ParseClusterName(string(c.Cluster)); err != nil {
+		return fmt.Errorf("stream configuration: %w", err)
+	}
+	var errs []error
+	check := func(ok bool, format string, args ...any) {
+		if !ok {
+			errs = append(errs, fmt.Errorf("stream configuration: "+format, args...))
+		}
+	}
+	check(c.PartSize > 0 && c.PartSize <= messages.MaxPartSize, "part size %d: want 1 to %d bytes", c.PartSize, messages.MaxPartSize)
+	check(c.ChunkSize > 0 && c.ChunkSize <= c.PartSize, "chunk size %d: want 1 to the part size, %d bytes", c.ChunkSize, c.PartSize)
+	check(c.Window >= 2*c.PartSize, "window %d: want at least two parts, %d bytes", c.Window, 2*c.PartSize)
+	check(c.MaxUploads > 0, "max uploads %d: want at least 1", c.MaxUploads)
+	check(c.MaxBucket >= c.leastBucket(), "bucket limit %d: want at least %d bytes (uploads x (window + 2 parts) and 2%%)", c.MaxBucket, c.leastBucket())
+	check(c.Replicas >= 1 && c.Replicas <= 5, "replicas %d: want 1 to 5", c.Replicas)
+	check(c.Linger >= 0 && c.ReaderGrace > 0 && c.StallTimeout > 0, "negative duration")
+	return errors.Join(errs...)
+}
+
+// partSize is for a stream of about estimate bytes: at least eight parts, so
+// that sending and receiving overlap.
+func (c Config) partSize(estimate uint64) int {
+	if estimate == 0 || estimate/8 >= uint64(c.PartSize) { //nolint:gosec // validated positive
+		return c.PartSize
+	}
+	return min(max(int(estimate/8), smallestPart), c.PartSize) //nolint:gosec // below PartSize
+}
+
+func (c Config) subjects() messages.Subjects { return messages.Subjects{Cluster: c.Cluster} }
+
+// ConnectOptions are what the connection handed to NewStore or NewReader must
+// have: it reconnects for ever, and it buffers nothing while it is
+// disconnected, because chunks sent out of such a buffer would arrive after the
+// part they belong to was given up. Use a connection of its own for the data
+// plane, so that bulk data does not delay events.
+func ConnectOptions() []nats.Option {
+	return []nats.Option{
+		nats.MaxReconnects(-1),
+		nats.ReconnectBufSize(-1),
+		nats.ReconnectWait(250 * time.Millisecond),
+		nats.ReconnectJitter(100*time.Millisecond, 250*time.Millisecond),
+		nats.PingInterval(10 * time.Second),
+	}
+}
+
+// ConsumerName is the durable consumer that the writer makes on
+// Subjects.PartsStream for one reader of one attempt.
+func ConsumerName(attempt messages.MessageID, node messages.NodeName) string {
+	return consumerPrefix + string(attempt) + "_" + string(node)
+}
+
+const consumerPrefix = "part_"

@@ -1,0 +1,130 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/pgresync/pgresync/messages"
+)
+
+// finish tells the readers how the source ended. An upload that failed cannot
+// be joined any more.
+func (u *upload) finish(ctx context.Context, cause error) {
+	u.update(func() {
+		u.rec.State, u.rec.Error = messages.StreamComplete, ""
+		if cause != nil {
+			u.rec.State, u.rec.Error, u.over = messages.StreamFailed, cause.Error(), true
+		}
+	})
+	defer u.report(true)
+	if u.openErr != nil {
+		return // nobody was told of this attempt
+	}
+	end := messages.StreamEnd{
+		V: messages.Version, Stream: u.spec.Stream, Attempt: u.attempt(),
+		Parts: u.ledger.next, Chain: u.chain, Size: u.record().Sent,
+		To: u.spec.To, From: u.spec.From,
+	}
+	if cause != nil {
+		end.Error = cause.Error()
+	}
+	if ctx.Err() != nil {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+		defer cancel()
+	}
+	var seq uint64
+	err := u.persist(ctx, func() (err error) {
+		seq, err = u.store.publish(ctx, u.store.ns.StreamEnd(u.spec.Stream, u.attempt()), string(u.attempt())+"-end", &end)
+		return err
+	})
+	if err == nil {
+		u.update(func() { u.endSeq = seq })
+	}
+}
+
+// linger waits until every reader took the end, and then, if the stream is
+// complete, for latecomers. Afterwards nobody can join.
+func (u *upload) linger(ctx context.Context) {
+	timer := time.NewTimer(u.store.cfg.Linger)
+	defer timer.Stop()
+	expired := false
+	for ctx.Err() == nil {
+		u.mu.Lock()
+		wanted := !u.over && !expired && !u.evicted && u.ledger.joinable()
+		if !wanted && u.pins == 0 && u.allEnded() {
+			u.over = true
+			u.mu.Unlock()
+			return
+		}
+		changed := u.changed
+		u.mu.Unlock()
+		select {
+		case <-ctx.Done():
+		case <-changed:
+		case <-timer.C:
+			expired = true
+		}
+	}
+}
+
+// allEnded: the caller holds mu.
+func (u *upload) allEnded() bool {
+	for _, r := range u.readers {
+		if !r.ended {
+			return false
+		}
+	}
+	return true
+}
+
+// evict ends the lingering of an upload that everybody has read.
+func (u *upload) evict() (ok bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.rec.State == messages.StreamRunning || u.pins > 0 || !u.allEnded() {
+		return false
+	}
+	u.evicted = true
+	u.broadcast()
+	return true
+}
+
+// remove takes everything of the upload out of JetStream.
+func (u *upload) remove(ctx context.Context) {
+	u.mu.Lock()
+	parts := u.ledger.parts
+	nodes := slices.Sorted(maps.Keys(u.readers))
+	u.mu.Unlock()
+	for _, r := range parts {
+		u.giveUp(leftover{r.part.Object, r.part.Nuid})
+	}
+	_ = u.persist(ctx, func() error {
+		u.sweepGarbage(ctx, true)
+		errs := []error{u.store.purge(ctx, u.store.ns.PartsStream(), u.store.ns.StreamParts(u.spec.Stream, u.attempt()))}
+		for _, node := range nodes {
+			errs = append(errs, u.deleteConsumer(ctx, node))
+		}
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		if len(u.garbage) > 0 {
+			errs = append(errs, errors.New("parts are left in the bucket"))
+		}
+		return errors.Join(errs...)
+	})
+}
+
+func (u *upload) deleteConsumer(ctx context.Context, node messages.NodeName) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	err := u.store.js.DeleteConsumer(ctx, u.store.ns.PartsStream(), ConsumerName(u.attempt(), node))
+	if errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,204 @@
+package stream
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/pgresync/pgresync/messages"
+)
+
+// fetcher reads stored parts.
+type fetcher struct {
+	js     jetstream.JetStream
+	bucket messages.Subjects
+}
+
+func (f *fetcher) stream() string { return "OBJ_" + f.bucket.Bucket() }
+
+// fetch reads one part into buf, which has the announced size, and verifies
+// all of it. Errors that wrap ErrBadPart are about what is stored, others about
+// the way here.
+//
+// The consumer acknowledges nothing and lives in memory: whatever goes wrong,
+// the part is read again from its start.
+func (f *fetcher) fetch(ctx context.Context, p *messages.Part, buf []byte) error {
+	subject := "$O." + f.bucket.Bucket() + ".C." + p.Nuid
+	cons, err := f.consumer(ctx, subject)
+	if err != nil {
+		return err
+	}
+	name := cons.CachedInfo().Name
+	defer f.release(ctx, name)
+	if pending := cons.CachedInfo().NumPending; pending != uint64(p.Chunks) { //nolint:gosec // validated positive
+		return fmt.Errorf("%w: the bucket holds %d chunks of %d", ErrBadPart, pending, p.Chunks)
+	}
+	sub, err := f.js.Conn().SubscribeSync(nats.NewInbox())
+	if err != nil {
+		return fmt.Errorf("subscribe for chunks: %w", err)
+	}
+	defer func() { _ = sub.Unsubscribe() }()
+	g := &gather{part: p, subject: subject, buf: buf, sum: sha256.New(), pulls: puller{
+		conn: f.js.Conn(), subject: apiPrefix(f.js) + "CONSUMER.MSG.NEXT." + f.stream() + "." + name, inbox: sub.Subject,
+	}}
+	return g.run(ctx, sub)
+}
+
+func (f *fetcher) consumer(ctx context.Context, subject string) (jetstream.Consumer, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	cons, err := f.js.CreateConsumer(ctx, f.stream(), jetstream.ConsumerConfig{
+		FilterSubject:     subject,
+		DeliverPolicy:     jetstream.DeliverAllPolicy,
+		AckPolicy:         jetstream.AckNonePolicy,
+		MemoryStorage:     true,
+		Replicas:          1,
+		InactiveThreshold: fetchIdle,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("create consumer for %s: %w", subject, err)
+	}
+	return cons, nil
+}
+
+// release is a courtesy: the server removes the consumer after fetchIdle.
+func (f *fetcher) release(ctx context.Context, name string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), heartbeat)
+	defer cancel()
+	_ = f.js.DeleteConsumer(ctx, f.stream(), name)
+}
+
+func apiPrefix(js jetstream.JetStream) string {
+	switch o := js.Options(); {
+	case o.Domain != "":
+		return "$JS." + o.Domain + ".API."
+	case o.APIPrefix != "":
+		return o.APIPrefix + "."
+	default:
+		return jetstream.DefaultAPIPrefix
+	}
+}
+
+// puller asks for chunks. All requests have one inbox: the server serves
+// requests with different ones in turns, which mixes up the order.
+type puller struct {
+	conn           *nats.Conn
+	subject, inbox string
+}
+
+const pullExpiry = 5 * time.Minute
+
+func (p puller) ask(batch int) error {
+	body, err := json.Marshal(struct {
+		Batch     int           `json:"batch"`
+		Expires   time.Duration `json:"expires"`
+		Heartbeat time.Duration `json:"idle_heartbeat"`
+	}{batch, pullExpiry, heartbeat})
+	if err != nil {
+		return fmt.Errorf("encode pull request: %w", err)
+	}
+	if err := p.conn.PublishRequest(p.subject, p.inbox, body); err != nil {
+		return fmt.Errorf("ask for chunks: %w", err)
+	}
+	return nil
+}
+
+// gather collects the chunks of one part.
+type gather struct {
+	part    *messages.Part
+	subject string
+	pulls   puller
+	buf     []byte
+	sum     hash.Hash
+	got     int // bytes
+	chunks  int
+	asked   int // chunks
+	lastSeq uint64
+}
+
+// run keeps two requests under way, so that the next batch is being sent
+// while this one is read.
+func (g *gather) run(ctx context.Context, sub *nats.Subscription) error {
+	chunk := max(1, (len(g.buf)+g.part.Chunks-1)/g.part.Chunks)
+	batch := max(1, pullRequest/chunk)
+	for g.chunks < g.part.Chunks {
+		for g.asked < g.part.Chunks && g.asked-g.chunks <= batch {
+			n := min(batch, g.part.Chunks-g.asked)
+			if err := g.pulls.ask(n); err != nil {
+				return err
+			}
+			g.asked += n
+		}
+		// The server sends a heartbeat every second in which it has nothing else to send.
+		msg, err := next(ctx, sub, 3*heartbeat)
+		if err != nil {
+			return fmt.Errorf("chunk %d of %d: %w", g.chunks, g.part.Chunks, err)
+		}
+		if err := g.take(msg); err != nil {
+			return err
+		}
+	}
+	return g.verify()
+}
+
+func next(ctx context.Context, sub *nats.Subscription, stall time.Duration) (*nats.Msg, error) {
+	ctx, cancel := context.WithTimeout(ctx, stall)
+	defer cancel()
+	return sub.NextMsgWithContext(ctx)
+}
+
+func (g *gather) take(msg *nats.Msg) error {
+	if status := msg.Header.Get("Status"); len(msg.Data) == 0 && status != "" {
+		return g.status(status, msg.Header)
+	}
+	meta, err := msg.Metadata()
+	if err != nil {
+		return fmt.Errorf("chunk %d: %w", g.chunks, err)
+	}
+	if msg.Subject != g.subject || meta.Sequence.Consumer != uint64(g.chunks)+1 || meta.Sequence.Stream <= g.lastSeq { //nolint:gosec // counts up from 0
+		return fmt.Errorf("chunk %d: got number %d of subject %s (sequence %d after %d)",
+			g.chunks, meta.Sequence.Consumer, msg.Subject, meta.Sequence.Stream, g.lastSeq)
+	}
+	if g.got+len(msg.Data) > len(g.buf) {
+		return fmt.Errorf("%w: its chunks have more than %d bytes", ErrBadPart, len(g.buf))
+	}
+	g.lastSeq = meta.Sequence.Stream
+	g.sum.Write(msg.Data)
+	g.got += copy(g.buf[g.got:], msg.Data)
+	g.chunks++
+	return nil
+}
+
+var errPullEnded = errors.New("pull request ended")
+
+func (g *gather) status(code string, h nats.Header) error {
+	switch code {
+	case "100": // idle heartbeat
+		return nil
+	case "408": // the request expired on a slow line; what it left over is asked for again
+		if left, err := strconv.Atoi(h.Get("Nats-Pending-Messages")); err == nil && left > 0 && left <= g.asked-g.chunks {
+			g.asked -= left
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: %s %s", errPullEnded, code, h.Get("Description"))
+}
+
+func (g *gather) verify() error {
+	if g.got != len(g.buf) {
+		return fmt.Errorf("%w: its chunks have %d bytes, want %d", ErrBadPart, g.got, len(g.buf))
+	}
+	if sum := hex.EncodeToString(g.sum.Sum(nil)); sum != g.part.SHA256 {
+		return fmt.Errorf("%w: its SHA-256 is %s, want %s", ErrBadPart, sum, g.part.SHA256)
+	}
+	return nil
+}

@@ -1,0 +1,224 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/pgresync/pgresync/messages"
+)
+
+// follow takes announcements in order and fetches their parts. It returns
+// io.EOF after a valid end, and else an error that wraps messages.ErrStreamCut,
+// or that of ctx.
+func (s *session) follow(ctx context.Context) error {
+	w := &watch{s: s, patience: newPatience(s.r.cfg.StallTimeout)}
+	for {
+		msg, err := w.next(ctx)
+		if err != nil {
+			return cut(ctx, err)
+		}
+		done, err := s.handle(ctx, w, msg)
+		if err != nil {
+			return cut(ctx, err)
+		}
+		if done {
+			return io.EOF
+		}
+	}
+}
+
+func cut(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return fmt.Errorf("%w: %w", messages.ErrStreamCut, err)
+}
+
+// handle deals with one announcement; done after the end.
+func (s *session) handle(ctx context.Context, w *watch, msg jetstream.Msg) (done bool, err error) {
+	if strings.HasSuffix(msg.Subject(), ".end") {
+		var end messages.StreamEnd
+		if err := messages.Decode(msg.Data(), &end); err != nil {
+			return false, err
+		}
+		s.endMsg = msg
+		if end.Attempt == s.rec.Attempt && end.Parts > s.sequence.next {
+			later(msg)
+			return false, w.patience.check(fmt.Errorf("part %d is missing", s.sequence.next))
+		}
+		return true, s.sequence.end(&end)
+	}
+	var part messages.Part
+	if err := messages.Decode(msg.Data(), &part); err != nil {
+		return false, err
+	}
+	if part.Attempt == s.rec.Attempt && part.Index < s.sequence.next {
+		s.acks.again(part.Index, msg)
+		return false, nil
+	}
+	if part.Attempt == s.rec.Attempt && part.Index > s.sequence.next {
+		later(msg)
+		return false, w.patience.check(fmt.Errorf("part %d is missing", s.sequence.next))
+	}
+	if err := s.sequence.part(&part); err != nil {
+		return false, err
+	}
+	s.acks.hold(part.Index, msg)
+	err = s.deliver(ctx, &part)
+	w.patience.progress()
+	return false, err
+}
+
+// later has an announcement delivered again that came too early: the one
+// before it was lost with a connection, and comes again after ackWait. When the
+// server does not hear us, it will do the same.
+func later(msg jetstream.Msg) { _ = msg.NakWithDelay(pollInterval) }
+
+// deliver fetches one part and hands it to the sink.
+func (s *session) deliver(ctx context.Context, part *messages.Part) error {
+	var buf []byte
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case buf = <-s.free:
+	}
+	if uint64(cap(buf)) < part.Size {
+		buf = make([]byte, part.Size)
+	}
+	buf = buf[:part.Size]
+	if err := s.fetchPart(ctx, part, buf); err != nil {
+		return fmt.Errorf("part %s: %w", part.Object, err)
+	}
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case s.ready <- block{index: part.Index, data: buf}:
+		return nil
+	}
+}
+
+// fetchPart repeats: a few times when what is stored is bad, since a server
+// that is recovering may not show all of it yet; as long as patience lasts when
+// the way is.
+func (s *session) fetchPart(ctx context.Context, part *messages.Part, buf []byte) error {
+	var b backoff
+	patience := newPatience(s.r.cfg.StallTimeout)
+	bad := 0
+	for {
+		err := s.fetch.fetch(ctx, part, buf)
+		if err == nil {
+			return nil
+		}
+		if errors.Is(err, ErrBadPart) {
+			bad++
+		}
+		if bad > refetches {
+			return err
+		}
+		if err := patience.check(err); err != nil {
+			return err
+		}
+		s.refetches++
+		if !b.wait(ctx) {
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// watch waits for announcements, and meanwhile looks for signs of life of the
+// writer: a slow source, or another reader that fills the window, may keep it
+// silent for long.
+type watch struct {
+	s        *session
+	patience *patience
+	cons     jetstream.Consumer
+	missing  int
+}
+
+// next returns the next announcement, or why there will be none.
+func (w *watch) next(ctx context.Context) (jetstream.Msg, error) {
+	var b backoff
+	for {
+		msg, err := w.poll(ctx)
+		if msg != nil {
+			w.missing = 0
+			return msg, nil
+		}
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		if err == nil && w.writerLives(ctx) {
+			w.missing = 0
+			w.patience.progress()
+			continue
+		}
+		if err == nil {
+			err = errors.New("the writer is silent")
+		}
+		if w.gone(err) {
+			return nil, fmt.Errorf("the writer detached us: %w", err)
+		}
+		if err := w.patience.check(err); err != nil {
+			return nil, err
+		}
+		if !b.wait(ctx) {
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// poll waits a few seconds for one announcement. Neither a message nor an
+// error: there was none.
+func (w *watch) poll(ctx context.Context) (jetstream.Msg, error) {
+	ctx, cancel := context.WithTimeout(ctx, pingAfter)
+	defer cancel()
+	if w.cons == nil {
+		cons, err := w.s.r.js.Consumer(ctx, w.s.r.ns.PartsStream(), ConsumerName(w.s.rec.Attempt, w.s.node))
+		if err != nil {
+			return nil, fmt.Errorf("look up our consumer: %w", err)
+		}
+		w.cons = cons
+	}
+	batch, err := w.cons.Fetch(1, jetstream.FetchContext(ctx), jetstream.FetchHeartbeat(heartbeat))
+	if err != nil {
+		w.cons = nil
+		return nil, fmt.Errorf("ask for announcements: %w", err)
+	}
+	if msg, ok := <-batch.Messages(); ok {
+		return msg, nil
+	}
+	if err := batch.Error(); err != nil && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, nats.ErrTimeout) {
+		w.cons = nil
+		return nil, fmt.Errorf("wait for announcements: %w", err)
+	}
+	return nil, nil
+}
+
+// gone is true when the consumer was missing several times in a row: a server
+// that starts may not know its consumers yet.
+func (w *watch) gone(err error) bool {
+	if !isGone(err) && !errors.Is(err, jetstream.ErrConsumerDeleted) {
+		w.missing = 0
+		return false
+	}
+	w.missing++
+	return w.missing >= goneThreshold
+}
+
+func (w *watch) writerLives(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	reply, err := w.s.r.js.Conn().RequestWithContext(ctx, w.s.hintSubject(), nil)
+	if err != nil {
+		return false
+	}
+	var rec messages.StreamRecord
+	return messages.Decode(reply.Data, &rec) == nil && rec.Attempt == w.s.rec.Attempt
+}

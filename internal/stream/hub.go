@@ -1,0 +1,221 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+
+	"github.com/pgresync/pgresync/messages"
+)
+
+// Spec says what an upload sends. Everything that determines the bytes is in
+// Stream; the rest describes.
+type Spec struct {
+	Stream messages.StreamID
+	// Node is the publisher.
+	Node     messages.NodeName
+	Dataset  messages.RelName
+	To, From messages.GUID
+	Flags    messages.SendFlags
+	// Resumed: the source continues a partial receive.
+	Resumed bool
+	// Estimate is the stream's size in bytes; 0 when unknown.
+	Estimate uint64
+	Lease    uint64
+}
+
+// Hub owns the uploads of one publisher. It is safe for concurrent use.
+type Hub struct {
+	store    *Store
+	onChange func(messages.StreamRecord)
+	starts   chan *upload
+	stopped  chan struct{}
+
+	mu      sync.Mutex
+	uploads []*upload // oldest first
+	changed chan struct{}
+}
+
+// HubOption changes a Hub.
+type HubOption func(*Hub)
+
+// OnChange has f called with the record of an upload whenever it, its readers
+// or its trouble changed, and about once a second while it makes progress. The
+// calls of one upload do not overlap and come in order; f holds the upload up,
+// so it has to bound its own time.
+func OnChange(f func(messages.StreamRecord)) HubOption {
+	return func(h *Hub) { h.onChange = f }
+}
+
+// NewHub makes a hub on a store that is, or will be, provisioned.
+func NewHub(store *Store, opts ...HubOption) *Hub {
+	h := &Hub{store: store, starts: make(chan *upload), stopped: make(chan struct{}), changed: make(chan struct{})}
+	for _, o := range opts {
+		o(h)
+	}
+	return h
+}
+
+// Run owns the uploads' goroutines, and returns nil after ctx is done and they
+// have ended. It begins with a sweep of what dead publishers left. Call it once.
+func (h *Hub) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer close(h.stopped)
+	wg.Go(func() { h.sweepOnce(ctx) })
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case u := <-h.starts:
+			wg.Go(func() {
+				u.run(ctx)
+				h.drop(u)
+			})
+		}
+	}
+}
+
+// Join attaches reader to the stream's upload: the one that is running or
+// lingering, if its part 0 is still there, otherwise a new attempt, for which
+// open is called once. The record that is returned is what the reader has to
+// pass to Reader.Read.
+//
+// The context that open gets is the upload's and outlives Join; when it is
+// done, a blocked Read of the source has to return. The source has to return
+// io.EOF only if it succeeded. Close is called once, at the end or, to end a
+// blocked Read, beside it; after io.EOF its error fails the stream.
+//
+// When all places (Config.MaxUploads) are taken by uploads in use, Join waits
+// for one until ctx is done; its error wraps messages.ErrUnavailable then, as
+// it does when the hub is not running.
+func (h *Hub) Join(ctx context.Context, spec Spec, reader messages.NodeName,
+	open func(ctx context.Context) (io.ReadCloser, error),
+) (messages.StreamRecord, error) {
+	u, err := h.claim(ctx, spec, open)
+	if err != nil {
+		return messages.StreamRecord{}, fmt.Errorf("join stream %s: %w", spec.Stream, err)
+	}
+	defer u.unpin()
+	select {
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	case <-u.opened:
+		if err = u.openErr; err == nil {
+			err = u.attach(ctx, reader)
+		}
+	}
+	if err != nil {
+		return messages.StreamRecord{}, fmt.Errorf("join stream %s: %w", spec.Stream, err)
+	}
+	h.leaveOthers(ctx, u, reader)
+	return u.record(), nil
+}
+
+// claim finds or starts an upload and pins it.
+func (h *Hub) claim(ctx context.Context, spec Spec, open func(context.Context) (io.ReadCloser, error)) (*upload, error) {
+	fresh := newUpload(h.store, spec, open, h.onChange)
+	if err := fresh.rec.Validate(); err != nil {
+		return nil, err
+	}
+	for {
+		u, wait := h.place(fresh)
+		switch {
+		case u == fresh:
+			return u, h.start(ctx, u)
+		case u != nil && (u.spec.To != spec.To || u.spec.From != spec.From || u.spec.Flags != spec.Flags):
+			u.unpin()
+			return nil, fmt.Errorf("upload %s of the same stream has other snapshots or flags", u.attempt())
+		case u != nil:
+			return u, nil
+		}
+		select {
+		case <-wait:
+		case <-h.stopped:
+			return nil, errStopped
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%w: all %d uploads allowed are in use: %w",
+				messages.ErrUnavailable, h.store.cfg.MaxUploads, context.Cause(ctx))
+		}
+	}
+}
+
+var errStopped = fmt.Errorf("%w: the publisher has stopped", messages.ErrUnavailable)
+
+// place returns a pinned upload of the same stream, or fresh if there is
+// room; otherwise it makes room if it can, and returns what to wait for.
+func (h *Hub) place(fresh *upload) (*upload, <-chan struct{}) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, u := range slices.Backward(h.uploads) {
+		if u.spec.Stream == fresh.spec.Stream && u.pin() {
+			return u, nil
+		}
+	}
+	if len(h.uploads) < h.store.cfg.MaxUploads {
+		h.uploads = append(h.uploads, fresh)
+		return fresh, nil
+	}
+	_ = slices.ContainsFunc(h.uploads, (*upload).evict) // the oldest that can go
+	return nil, h.changed
+}
+
+func (h *Hub) start(ctx context.Context, u *upload) error {
+	select {
+	case h.starts <- u:
+		return nil
+	case <-h.stopped:
+		h.drop(u)
+		return errStopped
+	case <-ctx.Done():
+		h.drop(u)
+		return fmt.Errorf("%w: the publisher is not running: %w", messages.ErrUnavailable, context.Cause(ctx))
+	}
+}
+
+func (h *Hub) drop(u *upload) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.uploads = slices.DeleteFunc(h.uploads, func(v *upload) bool { return v == u })
+	close(h.changed)
+	h.changed = make(chan struct{})
+}
+
+// leaveOthers detaches a reader from the older attempts of a stream that it
+// joined again, lest they wait for it.
+func (h *Hub) leaveOthers(ctx context.Context, joined *upload, reader messages.NodeName) {
+	for _, u := range h.list() {
+		if u != joined && u.spec.Stream == joined.spec.Stream {
+			u.detach(ctx, reader)
+		}
+	}
+}
+
+func (h *Hub) list() []*upload {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.uploads)
+}
+
+// Streams lists the uploads, oldest first.
+func (h *Hub) Streams() []messages.StreamRecord {
+	var out []messages.StreamRecord
+	for _, u := range h.list() {
+		out = append(out, u.record())
+	}
+	return out
+}
+
+// sweepOnce repeats the sweep until it went through once.
+func (h *Hub) sweepOnce(ctx context.Context) {
+	var b backoff
+	for {
+		err := h.sweep(ctx)
+		if err == nil || errors.Is(err, context.Canceled) || !b.wait(ctx) {
+			return
+		}
+	}
+}

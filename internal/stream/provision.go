@@ -1,0 +1,158 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/pgresync/pgresync/messages"
+)
+
+// Provision creates the bucket and the stream of announcements, or, without
+// Config.Provision, checks those that the operator made. Limits that do not
+// fit are errors that name the limit and what it has to be. It is idempotent.
+func (s *Store) Provision(ctx context.Context) error {
+	if limit := s.conn.MaxPayload(); limit > 0 && limit < 2*payloadRoom {
+		return fmt.Errorf("server's max_payload is %d bytes: set it to 1MB", limit)
+	}
+	if err := s.ensure(ctx, s.bucketConfig(), s.checkBucket); err != nil {
+		return err
+	}
+	return s.ensure(ctx, s.partsConfig(), s.checkParts)
+}
+
+// bucketConfig: R1 and asynchronous persistence, because the spool is
+// disposable; a short duplicate window, because the server reads everything
+// younger than it again when it starts (0.5 s per GiB measured).
+func (s *Store) bucketConfig() jetstream.StreamConfig {
+	bucket := s.ns.Bucket()
+	cfg := jetstream.StreamConfig{
+		Name:        s.bucketStream(),
+		Description: "pgresync: parts of zfs send streams in transit",
+		Subjects:    []string{"$O." + bucket + ".C.>", "$O." + bucket + ".M.>"},
+		Storage:     s.cfg.Storage,
+		Replicas:    1,
+		Discard:     jetstream.DiscardNew,
+		MaxBytes:    s.cfg.MaxBucket,
+		MaxAge:      maxAge,
+		Duplicates:  bucketDedupe,
+		AllowRollup: true,
+		AllowDirect: true,
+	}
+	if cfg.Storage == jetstream.FileStorage {
+		cfg.PersistMode = jetstream.AsyncPersistMode
+	}
+	return cfg
+}
+
+func (s *Store) partsConfig() jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name:        s.ns.PartsStream(),
+		Description: "pgresync: announcements of stored parts",
+		Subjects:    []string{s.ns.Parts()},
+		Storage:     s.cfg.Storage,
+		Replicas:    s.cfg.Replicas,
+		Discard:     jetstream.DiscardNew,
+		MaxBytes:    partsBytes,
+		MaxAge:      maxAge,
+		Duplicates:  dedupeWindow,
+		AllowDirect: true,
+	}
+}
+
+func (s *Store) ensure(ctx context.Context, want jetstream.StreamConfig, check func(jetstream.StreamConfig) error) error {
+	ctx, cancel := context.WithTimeout(ctx, 4*callTimeout)
+	defer cancel()
+	h, err := s.js.Stream(ctx, want.Name)
+	switch {
+	case errors.Is(err, jetstream.ErrStreamNotFound) && s.cfg.Provision:
+		h, err = s.create(ctx, want)
+	case errors.Is(err, jetstream.ErrStreamNotFound):
+		return fmt.Errorf("JetStream stream %s: %w: create it, or allow provisioning", want.Name, messages.ErrNotFound)
+	case err == nil && s.cfg.Provision && check(h.CachedInfo().Config) != nil:
+		want.PersistMode = h.CachedInfo().Config.PersistMode // it cannot be changed
+		h, err = s.js.UpdateStream(ctx, want)
+	}
+	if err != nil {
+		return fmt.Errorf("provision JetStream stream %s: %w%s", want.Name, err, remedy(err, want))
+	}
+	if err := check(h.CachedInfo().Config); err != nil {
+		return fmt.Errorf("JetStream stream %s does not fit: %w", want.Name, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.streams[want.Name] = h
+	return nil
+}
+
+// create falls back to the ordinary persistence where the server refuses the
+// asynchronous one: it is a matter of speed only.
+func (s *Store) create(ctx context.Context, want jetstream.StreamConfig) (jetstream.Stream, error) {
+	h, err := s.js.CreateStream(ctx, want)
+	if err == nil || want.PersistMode == jetstream.DefaultPersistMode || hasCode(err, storageCodes...) {
+		return h, err
+	}
+	want.PersistMode = jetstream.DefaultPersistMode
+	return s.js.CreateStream(ctx, want)
+}
+
+var storageCodes = []jetstream.ErrorCode{
+	codeInsufficientResources, codeInsufficientStorage, codeMaxBytesRequired, codeStreamMaxBytesExceeded,
+}
+
+func remedy(err error, want jetstream.StreamConfig) string {
+	if !hasCode(err, storageCodes...) {
+		return ""
+	}
+	return fmt.Sprintf(" (it asks for %d bytes of %s storage: raise the server's max_file_store or the account's limits, "+
+		"or configure a smaller window and bucket)", want.MaxBytes, want.Storage)
+}
+
+func (s *Store) checkBucket(got jetstream.StreamConfig) error {
+	want := s.bucketConfig()
+	errs := []error{
+		checkSubjects(got, want),
+		checkRoom(got, s.cfg.leastBucket(), s.chunkSize()+payloadRoom),
+		expect(got.Discard == jetstream.DiscardNew, "discard is %s, want new: old would drop parts that nobody has read", got.Discard),
+		expect(got.AllowRollup, "allow_rollup_hdrs is off: objects need it"),
+		expect(got.AllowDirect, "allow_direct is off: reading objects needs it"),
+		expect(!got.DenyPurge && !got.Sealed, "it is sealed or denies purging: parts could not be removed"),
+		expect(got.MaxAge == 0 || got.MaxAge >= 6*s.cfg.ReaderGrace, "max_age %s is less than six times the readers' grace of %s", got.MaxAge, s.cfg.ReaderGrace),
+		expect(got.Retention == jetstream.LimitsPolicy, "retention is %s, want limits", got.Retention),
+		expect(got.MaxMsgsPerSubject <= 0, "max_msgs_per_subject is %d: a part has more chunks", got.MaxMsgsPerSubject),
+	}
+	return errors.Join(errs...)
+}
+
+func (s *Store) checkParts(got jetstream.StreamConfig) error {
+	return errors.Join(
+		checkSubjects(got, s.partsConfig()),
+		checkRoom(got, 1<<20, 4<<10),
+		expect(got.Retention == jetstream.LimitsPolicy, "retention is %s, want limits: a late reader starts with part 0", got.Retention),
+		expect(!got.DenyPurge && !got.Sealed, "it is sealed or denies purging: announcements could not be removed"),
+	)
+}
+
+func expect(ok bool, format string, args ...any) error {
+	if ok {
+		return nil
+	}
+	return fmt.Errorf(format, args...)
+}
+
+func checkSubjects(got, want jetstream.StreamConfig) error {
+	missing := slices.DeleteFunc(slices.Clone(want.Subjects), func(s string) bool { return slices.Contains(got.Subjects, s) })
+	return expect(len(missing) == 0, "it lacks the subjects %s", strings.Join(missing, ", "))
+}
+
+func checkRoom(got jetstream.StreamConfig, bytes int64, msg int) error {
+	return errors.Join(
+		expect(got.MaxBytes <= 0 || got.MaxBytes >= bytes, "max_bytes is %d, want at least %d", got.MaxBytes, bytes),
+		expect(got.MaxMsgSize <= 0 || int(got.MaxMsgSize) >= msg, "max_msg_size is %d, want at least %d", got.MaxMsgSize, msg),
+		expect(got.MaxMsgs <= 0, "max_msgs is %d, want no limit", got.MaxMsgs),
+	)
+}

@@ -1,0 +1,165 @@
+package stream
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/pgresync/pgresync/messages"
+)
+
+// sweep removes what uploads of a dead publisher left: objects, chunks without
+// an object, announcements, consumers. Objects with names that are not ours are
+// left alone. A live upload registers its names before it uses them, and they
+// are asked for after the listings, so that nothing of it looks dead.
+func (h *Hub) sweep(ctx context.Context) error {
+	s := h.store
+	objects, err := s.counts(ctx, s.bucketStream(), s.metaPrefix()+">")
+	if err != nil {
+		return err
+	}
+	chunks, err := s.counts(ctx, s.bucketStream(), s.chunkSubject(">"))
+	if err != nil {
+		return err
+	}
+	announced, err := s.counts(ctx, s.ns.PartsStream(), s.ns.Parts())
+	if err != nil {
+		return err
+	}
+	consumers, err := s.consumerNames(ctx)
+	if err != nil {
+		return err
+	}
+	attempts, nuids := h.live()
+	if err := s.sweepObjects(ctx, objects, attempts, nuids); err != nil {
+		return err
+	}
+	if err := s.sweepChunks(ctx, chunks, nuids); err != nil {
+		return err
+	}
+	if err := s.sweepAnnouncements(ctx, announced, attempts); err != nil {
+		return err
+	}
+	return s.sweepConsumers(ctx, consumers, attempts)
+}
+
+func (h *Hub) live() (attempts map[messages.MessageID]bool, nuids map[string]bool) {
+	attempts, nuids = map[messages.MessageID]bool{}, map[string]bool{}
+	for _, u := range h.list() {
+		attempts[u.attempt()] = true
+		u.mu.Lock()
+		for _, n := range u.nuids {
+			nuids[n] = true
+		}
+		u.mu.Unlock()
+	}
+	return attempts, nuids
+}
+
+// sweepObjects removes dead descriptions, and adds the nuids of foreign ones
+// to those to keep.
+func (s *Store) sweepObjects(ctx context.Context, subjects map[string]uint64, live map[messages.MessageID]bool, nuids map[string]bool) error {
+	for subject := range subjects {
+		name, _ := s.objectName(subject)
+		attempt, ours := attemptOf(name)
+		switch {
+		case !ours:
+			nuid, err := s.nuidOf(ctx, subject)
+			if err != nil {
+				return err
+			}
+			nuids[nuid] = true
+		case !live[attempt]:
+			if err := s.purge(ctx, s.bucketStream(), subject); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (s *Store) nuidOf(ctx context.Context, subject string) (string, error) {
+	h, err := s.stream(ctx, s.bucketStream())
+	if err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	msg, err := h.GetLastMsgForSubject(ctx, subject)
+	if err != nil {
+		return "", fmt.Errorf("read %s: %w", subject, err)
+	}
+	var info jetstream.ObjectInfo
+	if err := json.Unmarshal(msg.Data, &info); err != nil {
+		return "", fmt.Errorf("read %s: %w", subject, err)
+	}
+	return info.NUID, nil
+}
+
+func (s *Store) sweepChunks(ctx context.Context, subjects map[string]uint64, keep map[string]bool) error {
+	for subject := range subjects {
+		if keep[strings.TrimPrefix(subject, s.chunkSubject(""))] {
+			continue
+		}
+		if err := s.purge(ctx, s.bucketStream(), subject); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Store) sweepAnnouncements(ctx context.Context, subjects map[string]uint64, live map[messages.MessageID]bool) error {
+	done := map[string]bool{}
+	for subject := range subjects {
+		tokens := strings.Split(strings.TrimPrefix(subject, strings.TrimSuffix(s.ns.Parts(), ">")), ".")
+		if len(tokens) < 3 || live[messages.MessageID(tokens[1])] || done[tokens[1]] {
+			continue
+		}
+		done[tokens[1]] = true
+		all := s.ns.StreamParts(messages.StreamID(tokens[0]), messages.MessageID(tokens[1]))
+		if err := s.purge(ctx, s.ns.PartsStream(), all); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Store) consumerNames(ctx context.Context) ([]string, error) {
+	h, err := s.stream(ctx, s.ns.PartsStream())
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	lister := h.ConsumerNames(ctx)
+	var names []string
+	for name := range lister.Name() {
+		names = append(names, name)
+	}
+	if err := lister.Err(); err != nil {
+		return nil, fmt.Errorf("list the consumers of %s: %w", s.ns.PartsStream(), err)
+	}
+	return names, nil
+}
+
+func (s *Store) sweepConsumers(ctx context.Context, names []string, live map[messages.MessageID]bool) error {
+	for _, name := range names {
+		rest, ok := strings.CutPrefix(name, consumerPrefix)
+		attempt, _, _ := strings.Cut(rest, "_")
+		if !ok || !isAttempt(attempt) || live[messages.MessageID(attempt)] {
+			continue
+		}
+		err := func() error {
+			ctx, cancel := context.WithTimeout(ctx, callTimeout)
+			defer cancel()
+			return s.js.DeleteConsumer(ctx, s.ns.PartsStream(), name)
+		}()
+		if err != nil && !isGone(err) {
+			return fmt.Errorf("delete consumer %s: %w", name, err)
+		}
+	}
+	return nil
+}

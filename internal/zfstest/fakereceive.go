@@ -1,0 +1,168 @@
+package zfstest
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/pgresync/pgresync/messages"
+	"github.com/pgresync/pgresync/zfsops"
+)
+
+// receiving is one zfs receive.
+type receiving struct {
+	name, short string
+	save        bool
+	props       map[string]string
+	begin       zfsops.Begin
+}
+
+func (r *receiving) what() string {
+	switch {
+	case r.begin.Features&zfsops.FeatureResuming != 0:
+		return "cannot receive resume stream"
+	case r.begin.FromGUID != 0:
+		return "cannot receive incremental stream"
+	}
+	return "cannot receive new filesystem stream"
+}
+
+func (f *fake) receive(args []string) error {
+	opts, rest, err := words(args, "suAo:", 1)
+	if err != nil {
+		return err
+	}
+	if has(opts, 'A') {
+		return f.abort(rest[0])
+	}
+	props, err := pairs(opts['o'])
+	if err != nil {
+		return err
+	}
+	r := &receiving{save: has(opts, 's'), props: props}
+	r.name, r.short, _ = strings.Cut(rest[0], "@")
+	f.unlocked = func() error { return f.take(r) }
+	return nil
+}
+
+func (f *fake) abort(name string) error {
+	d, _, err := f.open(name)
+	if err != nil {
+		return err
+	}
+	switch {
+	case d.Partial == nil:
+		return refuse("'%s' does not have any resumable receive state to abort", name)
+	case d.Partial.New:
+		delete(f.Datasets, name)
+	default:
+		d.Partial = nil
+	}
+	return nil
+}
+
+// take checks the destination, reads the stream, and keeps what came.
+func (f *fake) take(r *receiving) error {
+	record := make([]byte, zfsops.BeginSize)
+	if _, err := io.ReadFull(f.in, record); err != nil {
+		return refuse("cannot receive: failed to read from stream")
+	}
+	begin, err := zfsops.ParseBegin(record)
+	if err != nil {
+		return refuse("cannot receive: invalid stream (bad magic number)")
+	}
+	r.begin = begin
+	if err := f.locked(func() error { return f.admit(r) }); err != nil {
+		return err
+	}
+	got, err := readStream(io.MultiReader(bytes.NewReader(record), f.in))
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
+		return err
+	}
+	return f.locked(func() error {
+		if err := f.admit(r); err != nil {
+			return err
+		}
+		return f.keep(r, got)
+	})
+}
+
+// admit is dmu_recv_begin_check: what may be received on top of what is there.
+func (f *fake) admit(r *receiving) error {
+	d := f.Datasets[r.name]
+	resuming := r.begin.Features&zfsops.FeatureResuming != 0
+	switch {
+	case d == nil && resuming:
+		return refuse("%s: destination '%s' does not exist", r.what(), r.name)
+	case d == nil:
+		return f.admitNew(r)
+	case d.Partial != nil:
+		t := d.Partial.Token
+		if resuming && t.ToGUID == r.begin.ToGUID && t.FromGUID == r.begin.FromGUID {
+			return nil
+		}
+		return refuse("%s: destination %s contains partially-complete state from \"zfs receive -s\".", r.what(), r.name)
+	case r.begin.FromGUID == 0:
+		return refuse("%s: destination '%s' exists\nmust specify -F to overwrite it", r.what(), r.name)
+	case len(d.Snapshots) == 0 || d.Snapshots[len(d.Snapshots)-1].GUID != uint64(r.begin.FromGUID):
+		return refuse("%s: most recent snapshot of %s does not\nmatch incremental source", r.what(), r.name)
+	case d.written() > 0:
+		return refuse("%s: destination %s has been modified\nsince most recent snapshot", r.what(), r.name)
+	case indexVersion(d.Snapshots, r.short) >= 0:
+		return refuse("cannot restore to %s@%s: destination already exists", r.name, r.short)
+	}
+	return nil
+}
+
+func (f *fake) admitNew(r *receiving) error {
+	if f.Datasets[parentOf(r.name)] == nil {
+		return refuse("cannot receive: cannot create '%s': parent does not exist", r.name)
+	}
+	if r.begin.FromGUID != 0 && f.byGUID(uint64(r.begin.FromGUID), false) == "" {
+		return refuse("%s: destination '%s' does not exist", r.what(), r.name)
+	}
+	return nil
+}
+
+func (f *fake) keep(r *receiving, got *received) error {
+	d := f.Datasets[r.name]
+	isNew := d == nil
+	if isNew {
+		d = f.newDataset(nil)
+		if r.begin.FromGUID != 0 {
+			d.Origin = f.byGUID(uint64(r.begin.FromGUID), false)
+		}
+		f.Datasets[r.name] = d
+	}
+	d.setLocal(r.props)
+	if got != nil && got.complete {
+		d.Data = slices.Clone(got.head.Data)
+		d.Snapshots = append(d.Snapshots, &version{
+			Short: r.short, GUID: uint64(r.begin.ToGUID), TXG: f.nextTXG(), Data: got.head.Data, Props: map[string]prop{},
+		})
+		d.Partial = nil
+		return nil
+	}
+	return f.keepPartial(r, got, d, isNew)
+}
+
+func (f *fake) keepPartial(r *receiving, got *received, d *dataset, isNew bool) error {
+	if !r.save || got == nil || got.at == 0 {
+		if isNew {
+			delete(f.Datasets, r.name)
+		}
+		return refuse("%s: incomplete stream", r.what())
+	}
+	if d.Partial == nil {
+		d.Partial = &partial{New: isNew, Token: zfsops.Token{
+			ToGUID: r.begin.ToGUID, FromGUID: r.begin.FromGUID, ToName: messages.SnapshotName(r.begin.ToName), Object: 2,
+			Compressed: r.begin.Features&zfsops.FeatureCompressed != 0, Raw: r.begin.Features&zfsops.FeatureRaw != 0,
+		}}
+	}
+	d.Partial.Token.Offset, d.Partial.Token.Bytes = got.at, got.at
+	d.Partial.Short, d.Partial.Data = r.short, got.head.Data
+	return refuse("%s: checksum mismatch or incomplete stream.\nPartially received snapshot is saved.\n"+
+		"A resuming stream can be generated on the sending system by running:\n    zfs send -t %s", r.what(), d.Partial.Token.Encode())
+}

@@ -1,0 +1,145 @@
+package zfstest
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/pgresync/pgresync/messages"
+	"github.com/pgresync/pgresync/zfsops"
+)
+
+var listTests = map[string]func(*testing.T, *Env){
+	"probe finds versions of both halves": func(t *testing.T, e *Env) {
+		caps, err := e.ZFS.Probe(t.Context())
+		ok(t, err)
+		if !caps.Userland.AtLeast(2, 1, 0) || !caps.Kernel.AtLeast(2, 1, 0) {
+			t.Fatalf("got %+v", caps)
+		}
+	},
+	"list gives the tree with its own marks only": func(t *testing.T, e *Env) {
+		b := e.child(t, "b", with(ours, "canmount", "noauto", "recordsize", "16384", "readonly", "on"))
+		inner := e.child(t, "b/a b", map[string]string{"example:foreign": "x\ty"})
+		e.child(t, "b c", nil)
+		infos, err := e.ZFS.List(t.Context(), e.Root)
+		ok(t, err)
+		names := []messages.Dataset{}
+		for _, info := range infos {
+			names = append(names, info.Name)
+		}
+		diff(t, names, []messages.Dataset{e.Root, b, e.Root.Child("b c"), inner})
+		diff(t, infos[1].Marks, ours)
+		diff(t, infos[3].Marks, map[string]string{})
+		if i := infos[1]; i.GUID == 0 || i.Mounted || i.CanMount != "noauto" || i.RecordSize != 16384 || !i.ReadOnly || i.Mountpoint != "none" ||
+			i.Encryption != "off" || i.Origin != "" || i.Token != "" || i.Available == 0 {
+			t.Fatalf("got %+v", i)
+		}
+	},
+	"list and histories of nothing are not found": func(t *testing.T, e *Env) {
+		_, err := e.ZFS.List(t.Context(), e.Root.Child("no such"))
+		wantErr(t, err, messages.ErrNotFound)
+		_, err = e.ZFS.Histories(t.Context(), e.Root.Child("no such"))
+		wantErr(t, err, messages.ErrNotFound)
+	},
+	"list refuses a tree with a volume": func(t *testing.T, e *Env) {
+		e.Tool(t, "create", "-V", "1048576", "-o", "volmode=none", string(e.Root.Child("vol")))
+		_, err := e.ZFS.List(t.Context(), e.Root)
+		wantErr(t, err, messages.ErrRefused)
+	},
+	"histories hold ours and foreign ones in order": func(t *testing.T, e *Env) {
+		d, empty := e.child(t, "d", nil), e.child(t, "empty", nil)
+		first := e.snap(t, d)
+		e.Tool(t, "snapshot", string(d.Snapshot("foreign one")))
+		last := e.snap(t, d)
+		ok(t, e.ZFS.Bookmark(t.Context(), first, first.Short()))
+		all, err := e.ZFS.Histories(t.Context(), e.Root)
+		ok(t, err)
+		names := []messages.SnapshotName{}
+		for _, s := range all[d] {
+			names = append(names, s.Name)
+		}
+		mark := messages.SnapshotName(string(d) + "#" + first.Short())
+		diff(t, names, []messages.SnapshotName{first, mark, d.Snapshot("foreign one"), last})
+		if h := all[d]; h[0].GUID != h[1].GUID || h[0].GUID == 0 || !h[1].Bookmark || h[0].CreateTXG >= h[2].CreateTXG {
+			t.Fatalf("got %+v", h)
+		}
+		if h, is := all[empty]; !is || len(h) != 0 {
+			t.Fatalf("empty: got %v, %v", h, is)
+		}
+	},
+	"snapshot properties are those of the snapshot itself": func(t *testing.T, e *Env) {
+		d := e.child(t, "d", ours)
+		e.child(t, "d/below", nil)
+		s := e.snap(t, d)
+		e.Tool(t, "snapshot", string(d.Snapshot("foreign")))
+		ok(t, e.ZFS.SetSnapshotProperties(t.Context(), s, map[string]string{messages.PropManifest: strings.Repeat("m", 7000)}))
+		id, _ := messages.SnapshotIDOf(s)
+		got, err := e.ZFS.SnapshotProperties(t.Context(), d, messages.PropID, messages.PropCluster)
+		ok(t, err)
+		diff(t, got, map[messages.SnapshotName]map[string]string{s: {messages.PropID: string(id)}})
+		got, err = e.ZFS.SnapshotProperties(t.Context(), d)
+		ok(t, err)
+		if len(got) != 1 || len(got[s][messages.PropManifest]) != 7000 {
+			t.Fatalf("got %v", got)
+		}
+	},
+	"local properties can be carried to a clone": func(t *testing.T, e *Env) {
+		props := map[string]string{
+			"recordsize": "8192", "compression": "zstd", "quota": "104857600", "canmount": "noauto",
+			"mountpoint": "/nowhere at all", "example:note": "keep this",
+		}
+		d := e.child(t, "d", with(props, "casesensitivity", "insensitive", messages.PropCluster, cluster))
+		got, err := e.ZFS.LocalProperties(t.Context(), d)
+		ok(t, err)
+		diff(t, got, props)
+		c := e.Root.Child("clone")
+		ok(t, e.ZFS.Clone(t.Context(), e.snap(t, d), c, got))
+		got, err = e.ZFS.LocalProperties(t.Context(), c)
+		ok(t, err)
+		diff(t, got, props)
+	},
+	"properties are set and cleared": func(t *testing.T, e *Env) {
+		d := e.child(t, "d", nil)
+		journal := "a value = with \"signs\", and spaces"
+		ok(t, e.ZFS.SetProperties(t.Context(), d, map[string]string{messages.PropJournal: journal, messages.PropState: "x"}))
+		diff(t, e.info(t, d).Marks, map[string]string{messages.PropJournal: journal, messages.PropState: "x"})
+		ok(t, e.ZFS.InheritProperty(t.Context(), d, messages.PropState))
+		ok(t, e.ZFS.InheritProperty(t.Context(), d, messages.PropState))
+		diff(t, e.info(t, d).Marks, map[string]string{messages.PropJournal: journal})
+		wantErr(t, e.ZFS.SetProperties(t.Context(), e.Root.Child("gone"), ours), messages.ErrNotFound)
+	},
+	"a new mount point does not mount": func(t *testing.T, e *Env) {
+		caps, err := e.ZFS.Probe(t.Context())
+		ok(t, err)
+		if !caps.SetUnmounted {
+			t.Skip("before OpenZFS 2.2 there is no way not to")
+		}
+		d := e.child(t, "d", map[string]string{"mountpoint": "none", "canmount": "on"})
+		ok(t, e.ZFS.SetProperties(t.Context(), d, map[string]string{"mountpoint": t.TempDir() + "/m"}))
+		if e.info(t, d).Mounted {
+			t.Fatal("it is mounted")
+		}
+	},
+	"a pool has numbers": func(t *testing.T, e *Env) {
+		info, err := e.ZFS.Pool(t.Context(), e.Pool)
+		ok(t, err)
+		if info.GUID == 0 || info.Size == 0 || info.Free == 0 || info.Health != "ONLINE" || info.Capacity < 0 || info.Capacity > 100 {
+			t.Fatalf("got %+v", info)
+		}
+		_, err = e.ZFS.Pool(t.Context(), "no such pool")
+		wantErr(t, err, messages.ErrNotFound)
+	},
+	"a name that is an option or a list is never passed on": func(t *testing.T, e *Env) {
+		z := zfsops.New(zfsops.Options{ZFS: "/nonexistent"})
+		for _, n := range []string{"-r", "a@b,c", "a@b%c", "a/", "", "a@b@c"} {
+			for what, err := range map[string]error{
+				"create": z.Create(t.Context(), messages.Dataset(n), nil),
+				"hold":   z.Hold(t.Context(), messages.SnapshotName(n), "tag"),
+				"set":    z.SetProperties(t.Context(), messages.Dataset(n), ours),
+			} {
+				if err == nil || strings.Contains(err.Error(), "/nonexistent") {
+					t.Errorf("%s %q: got %v", what, n, err)
+				}
+			}
+		}
+	},
+}

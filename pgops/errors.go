@@ -1,0 +1,171 @@
+package pgops
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/pgresync/pgresync/messages"
+)
+
+// The conditions that are told apart (PostgreSQL 15, errcodes-appendix).
+const (
+	stateInvalidAuth      = "28000"
+	stateInvalidPassword  = "28P01"
+	stateNoPrivilege      = "42501"
+	stateUndefinedObject  = "42704"
+	stateDuplicateObject  = "42710"
+	stateObjectInUse      = "55006"
+	stateTooMany          = "53300"
+	stateQueryCanceled    = "57014"
+	stateUndefinedFile    = "58P01"
+	classConnection       = "08"
+	classOperatorAndStart = "57P" // shutting down, crashed, starting up, dropped
+)
+
+// fail wraps err with the operation, the sentinel that services compare with and
+// what mends it. It is nil for nil.
+func (d *Database) fail(ctx context.Context, what, remedy string, err error) error {
+	if err == nil {
+		return nil
+	}
+	what = fmt.Sprintf("%s on %s", what, d.address())
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
+		err = fmt.Errorf("%w: %w", cause, err)
+	}
+	sentinel := classify(err)
+	if sentinel == nil || errors.Is(err, sentinel) {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	if hint := d.hint(err, remedy); hint != "" {
+		return fmt.Errorf("%s: %w: %w (%s)", what, sentinel, err, hint)
+	}
+	return fmt.Errorf("%s: %w: %w", what, sentinel, err)
+}
+
+func (d *Database) address() string {
+	return net.JoinHostPort(d.config.Host, fmt.Sprint(d.config.Port))
+}
+
+// classify finds the sentinel, nil when there is none.
+func classify(err error) error {
+	if pe, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return classifyState(pe.Code)
+	}
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
+		return messages.ErrUnavailable
+	}
+	_, isNet := errors.AsType[net.Error](err)
+	if isNet || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, pgconn.ErrConnClosed) ||
+		errors.Is(err, context.DeadlineExceeded) {
+		return messages.ErrUnavailable
+	}
+	return nil
+}
+
+func classifyState(code string) error {
+	switch code {
+	case stateInvalidAuth, stateInvalidPassword, stateNoPrivilege:
+		return messages.ErrPermission
+	case stateUndefinedObject, stateUndefinedFile:
+		return messages.ErrNotFound
+	case stateDuplicateObject:
+		return messages.ErrExists
+	case stateObjectInUse:
+		return messages.ErrBusy
+	case stateTooMany, stateQueryCanceled:
+		return messages.ErrUnavailable
+	}
+	if strings.HasPrefix(code, classConnection) || strings.HasPrefix(code, classOperatorAndStart) {
+		return messages.ErrUnavailable
+	}
+	return nil
+}
+
+func hasState(err error, code string) bool {
+	pe, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && pe.Code == code
+}
+
+// hint is what an operator can do about err.
+func (d *Database) hint(err error, remedy string) string {
+	switch {
+	case hasState(err, stateNoPrivilege):
+		return remedy
+	case hasState(err, stateInvalidPassword):
+		return "check the password of role " + d.role()
+	case hasState(err, stateInvalidAuth):
+		return fmt.Sprintf("check that role %s may log in, and that pg_hba.conf has a line like \"%s\"", d.role(), d.hbaLine())
+	case hasState(err, stateTooMany):
+		return "raise max_connections or max_wal_senders, or end sessions"
+	}
+	return ""
+}
+
+func (d *Database) hbaLine() string {
+	if strings.HasPrefix(d.config.Host, "/") {
+		return fmt.Sprintf("local %s %s peer", d.config.Database, d.config.User)
+	}
+	return fmt.Sprintf("host %s %s samehost scram-sha-256", d.config.Database, d.config.User)
+}
+
+// explain finds in a server's log why it did not start. It reads PostgreSQL's
+// English and so finds nothing when lc_messages is another language; callers
+// decide by facts first. Texts as measured on 15.18 (PG-7, PG-7b, PG-4b, PG-9),
+// those of 12 and 13 from their sources.
+func explain(log string) (messages.Reason, string) {
+	for _, k := range []struct {
+		text   string
+		reason messages.Reason
+	}{
+		{"recovery aborted because of insufficient parameter settings", messages.ReasonSettingsTooLow},
+		{"hot standby is not possible because", messages.ReasonSettingsTooLow},
+		{"database system identifier differs between the primary and standby", messages.ReasonWrongCluster},
+		{"WAL file is from different database system", messages.ReasonWrongCluster},
+		{"database files are incompatible with server", messages.ReasonWrongVersion},
+	} {
+		if line, ok := lineWith(log, k.text); ok {
+			return k.reason, line
+		}
+	}
+	for _, severity := range []string{"PANIC:", "FATAL:"} {
+		if line, ok := lineWith(log, severity); ok {
+			return messages.ReasonServerDown, line
+		}
+	}
+	return messages.ReasonServerDown, ""
+}
+
+// lineWith finds the last line with text, together with the DETAIL line that
+// belongs to it.
+func lineWith(log, text string) (string, bool) {
+	at := strings.LastIndex(log, text)
+	if at < 0 {
+		return "", false
+	}
+	line, rest, _ := strings.Cut(log[at:], "\n")
+	next, _, _ := strings.Cut(rest, "\n")
+	if _, detail, ok := strings.Cut(next, "DETAIL:"); ok {
+		line += " (" + strings.TrimSpace(detail) + ")"
+	}
+	return strings.TrimSpace(line), true
+}
+
+// controlDamaged tells whether pg_controldata doubts what it printed: "WARNING:
+// Calculated CRC checksum …" up to 16, "pg_controldata: warning: …" on stderr
+// from 17 on, and in both "WARNING: invalid WAL segment size".
+func controlDamaged(line string) bool {
+	return strings.HasPrefix(line, "WARNING:") || strings.Contains(line, "pg_controldata: warning:")
+}
+
+// controlInProduction is pg_controldata's word, in the C locale, for the state of
+// a primary that runs or crashed.
+const controlInProduction = "in production"

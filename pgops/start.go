@@ -1,0 +1,138 @@
+package pgops
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/pgresync/pgresync/messages"
+)
+
+// StartError is a server that did not come up.
+type StartError struct {
+	DataDir string
+	// Running is true when the server lives but did not accept connections in time:
+	// a standby that still waits for WAL to become consistent (PG-8), for example. It
+	// was left running.
+	Running bool
+	// Reason is ReasonSettingsTooLow, ReasonWrongCluster or ReasonWrongVersion when
+	// the log says so in English, else ReasonServerDown.
+	Reason messages.Reason
+	// Line is the line of the log that tells why, LogTail the end of what was
+	// written since the start (8 KiB at most); either may be empty.
+	Line, LogTail string
+	// Cause is what pg_ctl said.
+	Cause error
+}
+
+// Error has the decisive line of the log, or else the end of it.
+func (e *StartError) Error() string {
+	text := "start PostgreSQL in " + e.DataDir + ": "
+	if e.Running {
+		text += "it runs but does not accept connections yet: "
+	}
+	why := e.Line
+	if why == "" {
+		why = clipFront(strings.ReplaceAll(strings.TrimSpace(e.LogTail), "\n", " | "), 600)
+	}
+	if why == "" {
+		return text + e.Cause.Error()
+	}
+	return text + why
+}
+
+// Unwrap adds messages.ErrRefused where another start, or another copy, cannot
+// help, and messages.ErrUnavailable where waiting may.
+func (e *StartError) Unwrap() []error {
+	errs := []error{e.Cause}
+	switch {
+	case e.Running:
+		errs = append(errs, messages.ErrUnavailable)
+	case e.Reason != messages.ReasonServerDown:
+		errs = append(errs, messages.ErrRefused)
+	}
+	return errs
+}
+
+// StartReason is Reason, for callers that do not know this type.
+func (e *StartError) StartReason() messages.Reason { return e.Reason }
+
+func clipFront(s string, most int) string {
+	if len(s) <= most {
+		return s
+	}
+	return "…" + s[len(s)-most:]
+}
+
+// Start starts the server and returns when it accepts connections; the server
+// goes on when ctx ends later. It fails with a *StartError. A server that runs
+// already, and a postmaster.pid that names a live process of something else
+// (PG-4b), are messages.ErrBusy; a missing data directory is ErrNotFound.
+//
+// When ctx ends during the wait, the server may or may not have been started:
+// Stop puts an end to it either way.
+func (s *Server) Start(ctx context.Context) error {
+	dir := s.options.DataDir
+	if _, err := VersionOf(dir); err != nil {
+		return fmt.Errorf("start PostgreSQL: %w", err)
+	}
+	pid, who, err := postmasterOf(dir)
+	switch {
+	case err != nil:
+		return fmt.Errorf("start PostgreSQL: %w", err)
+	case who == ours:
+		return fmt.Errorf("start PostgreSQL in %s: %w: it runs already, as process %d", dir, messages.ErrBusy, pid)
+	case who == strangers:
+		return fmt.Errorf("start PostgreSQL in %s: %w: postmaster.pid names process %d, which is alive but not PostgreSQL in this directory; "+
+			"remove the file if you are sure", dir, messages.ErrBusy, pid)
+	}
+	uid, err := s.uid()
+	if err != nil {
+		return err
+	}
+	logs := serverLogs{dataDir: dir, logFile: s.options.LogFile, uid: uid}
+	logs.mark(time.Now())
+	_, err = s.programs.output(ctx, "pg_ctl", s.startArgs()...)
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("start PostgreSQL in %s: %w", dir, err)
+	}
+	return s.startError(logs, err)
+}
+
+// startArgs always has -l: without it the server inherits pg_ctl's output, and
+// who reads that waits for the server's end.
+func (s *Server) startArgs() []string {
+	args := []string{"start", "-s", "-w", "-D", s.options.DataDir, "-l", s.options.LogFile, "-t", seconds(s.options.StartTimeout)}
+	if len(s.options.Options) > 0 {
+		quoted := make([]string, len(s.options.Options))
+		for i, o := range s.options.Options {
+			// pg_ctl hands -o to a shell.
+			quoted[i] = "'" + strings.ReplaceAll(o, "'", `'\''`) + "'"
+		}
+		args = append(args, "-o", strings.Join(quoted, " "))
+	}
+	return args
+}
+
+func (s *Server) uid() (int, error) {
+	uid, _, err := LookupUser(s.options.User)
+	return uid, err
+}
+
+func (s *Server) startError(logs serverLogs, cause error) error {
+	_, who, err := postmasterOf(s.options.DataDir)
+	if err != nil {
+		cause = errors.Join(cause, err)
+	}
+	e := &StartError{DataDir: s.options.DataDir, Running: who == ours, LogTail: logs.tail(), Cause: cause}
+	e.Reason, e.Line = explain(e.LogTail)
+	if e.Running {
+		e.Reason, e.Line = messages.ReasonServerDown, ""
+	}
+	return e
+}
