@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // DatasetKind says what of the cluster a dataset holds.
@@ -159,7 +160,7 @@ func (m *Manifest) Validate() error {
 		required("cluster", string(m.Cluster)),
 		required("node", string(m.Node)),
 		nonZero("system_id", uint64(m.SystemID)),
-		nonZero("pg_version", uint64(max(m.PGVersion, 0))), //nolint:gosec // not negative
+		nonZero("pg_version", uint64(max(m.PGVersion, 0))),
 		nonZero("timeline.current", uint64(m.Timeline.Current)),
 		nonZero("start_lsn", uint64(m.StartLSN)),
 		nonZero("wal_segment_size", m.WALSegmentSize),
@@ -207,6 +208,9 @@ func (m *Manifest) validateDatasets() error {
 		default:
 			return fmt.Errorf("datasets: %q has unknown kind %q", d.Name, clip(string(d.Kind)))
 		}
+		if !plausibleMountpoint(d.Mountpoint) {
+			return fmt.Errorf("datasets: %q has mount point %q: want a clean absolute path, none or legacy", d.Name, clip(d.Mountpoint))
+		}
 	}
 	if root, ok := m.Dataset(""); !ok || !root.Travels {
 		return errors.New("datasets: the root is missing or does not travel")
@@ -214,14 +218,29 @@ func (m *Manifest) validateDatasets() error {
 	return nil
 }
 
+// plausibleMountpoint accepts what zfs get mountpoint prints (zfsprops(7)). A
+// standby builds paths from it.
+func plausibleMountpoint(s string) bool {
+	switch s {
+	case "", "-", "none", "legacy":
+		return true
+	}
+	return path.IsAbs(s) && path.Clean(s) == s && !strings.ContainsFunc(s, unicode.IsControl)
+}
+
 func (l *Layout) validate(m *Manifest) error {
 	if err := errors.Join(l.DataDir.validate("layout.data_dir", m), l.WALDir.validate("layout.wal_dir", m)); err != nil {
 		return err
 	}
+	if d, _ := m.Dataset(l.DataDir.Dataset); !d.Travels {
+		return fmt.Errorf("layout.data_dir: dataset %q does not travel", d.Name)
+	}
+	seen := map[uint32]bool{}
 	for _, t := range l.Tablespaces {
-		if t.OID == 0 {
-			return errors.New("layout.tablespaces: an OID is 0")
+		if t.OID == 0 || seen[t.OID] {
+			return fmt.Errorf("layout.tablespaces: OID %d is 0 or listed twice", t.OID)
 		}
+		seen[t.OID] = true
 		if err := t.Place.validate(fmt.Sprintf("layout.tablespaces %d", t.OID), m); err != nil {
 			return err
 		}
@@ -235,7 +254,7 @@ func (p Place) validate(field string, m *Manifest) error {
 		return fmt.Errorf("%s: dataset %q is not in the manifest", field, p.Dataset)
 	}
 	if p.Path == "" || path.IsAbs(p.Path) || path.Clean(p.Path) != p.Path ||
-		p.Path == ".." || strings.HasPrefix(p.Path, "../") || strings.ContainsRune(p.Path, 0) {
+		p.Path == ".." || strings.HasPrefix(p.Path, "../") || strings.ContainsFunc(p.Path, unicode.IsControl) {
 		return fmt.Errorf("%s: path %q is not a clean path inside its dataset", field, clip(p.Path))
 	}
 	return nil

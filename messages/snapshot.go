@@ -42,7 +42,7 @@ func checkZFSComponent(s string) error {
 	case "":
 		return errors.New("empty component (a slash at an end, or two in a row)")
 	case ".", "..":
-		return errors.New("component . or ..")
+		return errors.New("a component is a single or a double dot")
 	}
 	// A leading dash would be read as an option by the zfs command.
 	if s[0] == '-' {

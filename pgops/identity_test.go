@@ -84,7 +84,11 @@ func TestReceiverAndSendersAgree(t *testing.T) {
 	if diff := cmp.Diff(want, at); diff != "" || at.ReplayLSN == 0 || at.ReceiveLSN < at.ReplayLSN {
 		t.Errorf("receiver (-want +got):\n%s", diff)
 	}
-	senders, err := db.Senders(t.Context())
+	var senders []messages.Sender
+	pgtest.Eventually(t, "the standby reports what it replayed", func() bool {
+		senders, err = db.Senders(t.Context())
+		return err != nil || len(senders) > 0 && senders[0].ReplayLSN != 0
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

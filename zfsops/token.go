@@ -67,7 +67,8 @@ func unpackToken(t string) ([]byte, error) {
 	if fletcher4(compressed) != sum {
 		return nil, errors.New("wrong checksum")
 	}
-	r, err := zlib.NewReader(bytes.NewReader(compressed))
+	rest := bytes.NewReader(compressed)
+	r, err := zlib.NewReader(rest)
 	if err != nil {
 		return nil, fmt.Errorf("not compressed: %w", err)
 	}
@@ -75,8 +76,8 @@ func unpackToken(t string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("not compressed: %w", err)
 	}
-	if uint64(len(packed)) != size {
-		return nil, fmt.Errorf("unpacks to %d bytes, said are %d", len(packed), size)
+	if uint64(len(packed)) != size || rest.Len() != 0 {
+		return nil, fmt.Errorf("unpacks to %d bytes, said are %d; %d bytes are left over", len(packed), size, rest.Len())
 	}
 	return packed, nil
 }

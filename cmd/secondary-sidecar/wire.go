@@ -133,8 +133,13 @@ func serviceConfig(cfg Config) secondary.Config {
 	for name, path := range cfg.Mountpoints {
 		mountpoints[messages.RelName(name)] = path
 	}
+	track := cfg.TrackInterval
+	if cfg.Track == "never" {
+		track = 0
+	}
 	return secondary.Config{
-		Cluster: cfg.Cluster, Node: cfg.Node, Version: daemon.Version(), Dataset: cfg.Dataset, Lineage: cfg.Lineage,
+		TrackInterval: track,
+		Cluster:       cfg.Cluster, Node: cfg.Node, Version: daemon.Version(), Dataset: cfg.Dataset, Lineage: cfg.Lineage,
 		Mountpoint: cfg.Mountpoint, Mountpoints: mountpoints,
 		StageDir:        filepath.Join("/run/pgresync", strings.ReplaceAll(string(cfg.Cluster), "/", "-"), "stage"),
 		PrimaryConninfo: cfg.PrimaryConninfo.Reveal(), Settings: cfg.PostgresSettings, KeepFiles: cfg.KeepFiles,

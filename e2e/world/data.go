@@ -33,7 +33,7 @@ func (n *Node) AddDocuments(ctx context.Context, seed uint64, size int64) error 
 	r, w := io.Pipe()
 	go func() { w.CloseWithError(writeDocuments(w, seed, size)) }()
 	_, err = c.CopyFrom(ctx, r, "copy documents from stdin")
-	r.CloseWithError(err) //nolint:errcheck // never fails; it ends the writer
+	_ = r.CloseWithError(err) // never fails; it ends the writer
 	if err != nil {
 		return fmt.Errorf("documents for %s: %w", n.Name, err)
 	}

@@ -27,6 +27,11 @@ type Node struct {
 
 	mu        sync.Mutex
 	processes []*Process
+	lines     map[string][]Line // of the sidecars, by kind
+}
+
+func newNode(w *World, name string, index int) *Node {
+	return &Node{Name: name, Index: index, world: w, lines: map[string][]Line{}}
 }
 
 // Pool is the name of the node's pool.

@@ -102,18 +102,6 @@ func (n *Node) InitCluster(ctx context.Context, more ...string) error {
 	return os.WriteFile(filepath.Join(inside, "pg_hba.conf"), []byte(access), 0o600)
 }
 
-func appendFile(path, text string) error {
-	f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteString(text)
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	return err
-}
-
 // StartServer starts PostgreSQL in DataDir by hand.
 func (n *Node) StartServer(ctx context.Context) error {
 	_, err := n.Run(ctx, AsPostgres("pg_ctl", "start", "-w", "-t", "120", "-D", DataDir, "-l", n.ServerLog())...)

@@ -23,14 +23,11 @@ type Process struct {
 
 // start runs argv. The child does not end with ctx: it is ended by its owner.
 func start(ctx context.Context, n *Node, source string, env map[string]string, argv []string) (*Process, error) {
-	log, err := os.OpenFile(filepath.Join(n.Out(), source+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	log, err := openLog(filepath.Join(n.Out(), source+".log"))
 	if err != nil {
 		return nil, fmt.Errorf("start %s on %s: %w", source, n.Name, err)
 	}
-	out := &tee{file: log}
-	if tail := n.world.o.Tail; tail != nil {
-		out.line = func(line string) { tail(n.Name, source, line) }
-	}
+	out := &tee{file: log, line: func(line string) { n.logged(source, line) }}
 	cmd := exec.CommandContext(context.WithoutCancel(ctx), argv[0], argv[1:]...)
 	cmd.Env = environment(env)
 	cmd.Stdout, cmd.Stderr = out, out
@@ -133,9 +130,6 @@ func (t *tee) Write(b []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	_, _ = t.file.Write(b) // a full disk must not stop the child
-	if t.line == nil {
-		return len(b), nil
-	}
 	t.rest = append(t.rest, b...)
 	for {
 		line, rest, whole := bytes.Cut(t.rest, []byte("\n"))

@@ -1,14 +1,8 @@
 package world
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io/fs"
 	"maps"
-	"os"
 	"path/filepath"
 )
 
@@ -61,39 +55,4 @@ func OtherMounts() map[string]string {
 		"PGRESYNC_MOUNTPOINT":  "/data/pg",
 		"PGRESYNC_MOUNTPOINTS": "wal=/data/wal,ts1=/data/ts1",
 	}
-}
-
-// Log reads the JSON lines that a sidecar of the node has logged so far, those of
-// all its runs.
-func (n *Node) Log(kind string) ([]map[string]any, error) {
-	f, err := os.Open(filepath.Join(n.Out(), kind+".log"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("log of %s on %s: %w", kind, n.Name, err)
-	}
-	defer f.Close() //nolint:errcheck // only read
-	var out []map[string]any
-	s := bufio.NewScanner(f)
-	s.Buffer(nil, 16<<20)
-	for s.Scan() {
-		line := map[string]any{}
-		if json.Unmarshal(s.Bytes(), &line) == nil {
-			out = append(out, line)
-		}
-	}
-	return out, s.Err()
-}
-
-// Logged counts the lines of a sidecar's log with that message.
-func (n *Node) Logged(kind, message string) ([]map[string]any, error) {
-	all, err := n.Log(kind)
-	var out []map[string]any
-	for _, l := range all {
-		if l["message"] == message {
-			out = append(out, l)
-		}
-	}
-	return out, err
 }

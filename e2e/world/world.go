@@ -61,7 +61,7 @@ func New(ctx context.Context, o Options) (*World, error) {
 	}
 	w := &World{o: o, nodes: map[string]*Node{}}
 	if err := w.build(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("build world: %w", err), w.Close())
+		return nil, errors.Join(fmt.Errorf("build world: %w", err), w.Close()) //nolint:contextcheck // the end is not cancellable
 	}
 	return w, nil
 }
@@ -71,7 +71,7 @@ func (w *World) build(ctx context.Context) error {
 		return err
 	}
 	for i, name := range w.o.Nodes {
-		n := &Node{Name: name, Index: i + 1, world: w}
+		n := newNode(w, name, i+1)
 		w.nodes[name] = n
 		w.order = append(w.order, n)
 		if err := n.build(ctx); err != nil {
@@ -83,7 +83,7 @@ func (w *World) build(ctx context.Context) error {
 
 // The first node of another world may not be in the way: one world at a time.
 func (w *World) buildBridge(ctx context.Context) error {
-	w.here = &Node{Name: "bridge", world: w}
+	w.here = newNode(w, "bridge", 0)
 	if err := w.here.makeOut(); err != nil {
 		return err
 	}

@@ -97,13 +97,8 @@ func run(t *testing.T, loop func(ctx context.Context) error) (stop func()) {
 	go func() { ended <- loop(ctx) }()
 	stop = sync.OnceFunc(func() {
 		cancel()
-		select {
-		case err := <-ended:
-			if err != nil {
-				t.Errorf("the loop returned %v, want nil after its context ended", err)
-			}
-		case <-time.After(patience):
-			t.Error("the loop does not end with its context")
+		if err := receive(t, ended, "the loop to end with its context"); err != nil {
+			t.Errorf("the loop returned %v, want nil after its context ended", err)
 		}
 	})
 	t.Cleanup(stop)
@@ -130,4 +125,3 @@ func wantErr(t *testing.T, err, target error) {
 		t.Fatalf("got error %v, want one that wraps %q", err, target)
 	}
 }
-

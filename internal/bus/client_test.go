@@ -134,7 +134,9 @@ func TestClientRefusesAnswersThatAreNotForItsQuestion(t *testing.T) {
 			func(ctx context.Context, c *bus.Client) error { _, err := c.Snapshot(ctx, 0, 0); return err }, messages.ErrBadDocument,
 		},
 		"manifest that begins too early": {
-			publisher{snapshot: func(context.Context, messages.SnapshotRequest) (*messages.Manifest, error) { return manifest("db1", 8), nil }},
+			publisher{snapshot: func(context.Context, messages.SnapshotRequest) (*messages.Manifest, error) {
+				return manifest("db1", 8), nil
+			}},
 			func(ctx context.Context, c *bus.Client) error { _, err := c.Snapshot(ctx, 9, 0); return err }, messages.ErrBadDocument,
 		},
 		"slot of another copy": {
@@ -147,7 +149,10 @@ func TestClientRefusesAnswersThatAreNotForItsQuestion(t *testing.T) {
 			}, messages.ErrBadDocument,
 		},
 		"stream to another snapshot": {
-			publisher{stream: func(context.Context, messages.StreamRequest) (*messages.StreamRecord, error) { r := record(6); return &r, nil }},
+			publisher{stream: func(context.Context, messages.StreamRequest) (*messages.StreamRecord, error) {
+				r := record(6)
+				return &r, nil
+			}},
 			func(ctx context.Context, c *bus.Client) error {
 				_, err := c.Stream(ctx, messages.StreamRequest{To: 5})
 				return err

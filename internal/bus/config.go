@@ -39,7 +39,8 @@ type Config struct {
 	Provision bool
 	// Replicas of streams and buckets: 1 (default), 3 or 5.
 	Replicas int
-	// Storage of the event stream and the lease bucket: "file" (default) or "memory".
+	// Storage of the event stream and the buckets: "file" (default) or "memory",
+	// which without replicas does not survive its server.
 	Storage string
 	// MaxEventBytes bounds the event stream, 64 MiB by default.
 	MaxEventBytes int64

@@ -152,7 +152,7 @@ func keepAlive(ctx context.Context, m jetstream.Msg, work func() outcome) outcom
 }
 
 func (b *Bus) ensureConsumer(ctx context.Context, c *consumer, at *place) (cons jetstream.Consumer, err error) {
-	err = b.call(ctx, func(ctx context.Context) error {
+	err = b.try(ctx, func(ctx context.Context) error {
 		stream, err := b.js.Stream(ctx, b.names.Stream())
 		if err != nil {
 			return err

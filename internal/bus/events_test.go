@@ -13,10 +13,10 @@ import (
 	"github.com/pgresync/pgresync/messages"
 )
 
-func event(n messages.NodeName, text string) messages.Event {
+func event(text string) messages.Event {
 	now := time.Now()
 	return messages.Event{
-		V: 1, ID: messages.NewMessageID(now), Type: messages.EventRejoined, Cluster: "main", Node: n,
+		V: 1, ID: messages.NewMessageID(now), Type: messages.EventRejoined, Cluster: "main", Node: "db1",
 		At: now.UTC(), Text: text,
 	}
 }
@@ -29,11 +29,11 @@ func publish(t *testing.T, b *bus.Bus, e messages.Event) {
 }
 
 // follow runs an Events loop that passes texts on.
-func follow(t *testing.T, b *bus.Bus, durable string) (texts <-chan string, stop func()) {
+func follow(t *testing.T, b *bus.Bus) (texts <-chan string, stop func()) {
 	t.Helper()
 	c := make(chan string, 64)
 	return c, run(t, func(ctx context.Context) error {
-		return b.Events(ctx, names.Events(), durable, func(_ context.Context, e messages.Event) error {
+		return b.Events(ctx, names.Events(), "watcher", func(_ context.Context, e messages.Event) error {
 			c <- e.Text
 			return nil
 		})
@@ -68,7 +68,7 @@ func idle(t *testing.T, s *natstest.Server, durable string) {
 func TestEventPublishedTwiceIsStoredOnce(t *testing.T) {
 	s := natstest.Run(t)
 	b := node(t, s, "db1")
-	e := event("db1", "once")
+	e := event("once")
 	publish(t, b, e)
 	s.Restart()
 	publish(t, b, e) // also over a restart
@@ -82,7 +82,7 @@ func TestEventIsPublishedOverARestart(t *testing.T) {
 	b := node(t, s, "db1")
 	s.Stop()
 	got := make(chan error, 1)
-	go func() { got <- b.Publish(t.Context(), event("db1", "late")) }()
+	go func() { got <- b.Publish(t.Context(), event("late")) }()
 	s.Start()
 	if err := receive(t, got, "Publish"); err != nil {
 		t.Fatal(err)
@@ -95,7 +95,7 @@ func TestEventIsPublishedOverARestart(t *testing.T) {
 func TestPublishRefuses(t *testing.T) {
 	s := natstest.Run(t)
 	b := node(t, s, "db1")
-	foreign, invalid := event("db1", ""), event("db1", "")
+	foreign, invalid := event(""), event("")
 	foreign.Cluster, invalid.Type = "other", "no good"
 	wantErr(t, b.Publish(t.Context(), foreign), messages.ErrBadDocument)
 	wantErr(t, b.Publish(t.Context(), invalid), messages.ErrBadDocument)
@@ -107,23 +107,23 @@ func TestPublishSaysUnavailableWhenItsContextEnds(t *testing.T) {
 	s.Stop()
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
-	wantErr(t, b.Publish(ctx, event("db1", "x")), messages.ErrUnavailable)
+	wantErr(t, b.Publish(ctx, event("x")), messages.ErrUnavailable)
 }
 
 func TestEventsResumeWhereTheDurableStopped(t *testing.T) {
 	s := natstest.Run(t)
 	b := node(t, s, "db1")
-	publish(t, b, event("db1", "before"))
-	publish(t, b, event("db1", "last before"))
-	texts, stop := follow(t, b, "watcher")
+	publish(t, b, event("before"))
+	publish(t, b, event("last before"))
+	texts, stop := follow(t, b)
 	if got := receive(t, texts, "an event"); got != "last before" {
 		t.Fatalf("a new durable began with %q, want the last event of the subject", got)
 	}
 	idle(t, s, "watcher")
 	stop()
-	publish(t, b, event("db1", "away 1"))
-	publish(t, b, event("db1", "away 2"))
-	texts, stop = follow(t, b, "watcher")
+	publish(t, b, event("away 1"))
+	publish(t, b, event("away 2"))
+	texts, stop = follow(t, b)
 	defer stop()
 	for _, want := range []string{"away 1", "away 2"} {
 		if got := receive(t, texts, "an event"); got != want {
@@ -135,12 +135,12 @@ func TestEventsResumeWhereTheDurableStopped(t *testing.T) {
 func TestEventsGoOnAfterARestart(t *testing.T) {
 	s := natstest.Run(t)
 	b := node(t, s, "db1")
-	texts, stop := follow(t, b, "watcher")
+	texts, stop := follow(t, b)
 	defer stop()
-	publish(t, b, event("db1", "1"))
+	publish(t, b, event("1"))
 	receive(t, texts, "event 1")
 	s.Restart()
-	publish(t, b, event("db1", "2"))
+	publish(t, b, event("2"))
 	if got := receive(t, texts, "event 2"); got != "2" {
 		t.Errorf("got %q, want 2", got)
 	}
@@ -165,8 +165,8 @@ func TestEventWhoseHandlerFailsComesAgainAndNonePassesIt(t *testing.T) {
 	})
 	defer stop()
 	idle(t, s, "watcher")
-	publish(t, b, event("db1", "1"))
-	publish(t, b, event("db1", "2"))
+	publish(t, b, event("1"))
+	publish(t, b, event("2"))
 	for i, want := range []string{"1", "1", "2"} {
 		if got := receive(t, order, "a delivery"); got != want {
 			t.Fatalf("delivery %d was %q, want %q", i, got, want)
@@ -189,14 +189,14 @@ func TestEventsThatAreNotWhatTheySayAreDroppedAndReported(t *testing.T) {
 			var seen faults
 			s := natstest.Run(t)
 			b := node(t, s, "db1", reportTo(&seen))
-			texts, stop := follow(t, b, "watcher")
+			texts, stop := follow(t, b)
 			defer stop()
 			idle(t, s, "watcher")
 			subject := names.Event(messages.EventRejoined, "db1")
 			if _, err := s.JetStream(t).Publish(t.Context(), subject, []byte(body)); err != nil {
 				t.Fatal(err)
 			}
-			publish(t, b, event("db1", "good"))
+			publish(t, b, event("good"))
 			if got := receive(t, texts, "the good event"); got != "good" {
 				t.Errorf("got %q", got)
 			}
@@ -223,15 +223,12 @@ func TestEventsReportAMissingStreamAndGoOnWhenItAppears(t *testing.T) {
 	var seen faults
 	s := natstest.Run(t)
 	cfg := config(s.URL(), "db1")
-	cfg.OnAsyncError = seen.add
+	cfg.OnAsyncError, cfg.Provision = seen.add, false
 	b := join(t, cfg)
-	texts, stop := follow(t, b, "watcher")
+	texts, stop := follow(t, b)
 	defer stop()
 	seen.wait(t, messages.ErrNotFound)
-	if err := b.Provision(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	publish(t, b, event("db1", "1"))
+	publish(t, node(t, s, "db2"), event("1"))
 	if got := receive(t, texts, "the event"); got != "1" {
 		t.Errorf("got %q", got)
 	}
@@ -246,9 +243,9 @@ func TestEventsWidenADurableWhoseFilterIsTooNarrow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	texts, stop := follow(t, b, "watcher")
+	texts, stop := follow(t, b)
 	defer stop()
-	publish(t, b, event("db1", "1"))
+	publish(t, b, event("1"))
 	if got := receive(t, texts, "the event"); got != "1" {
 		t.Errorf("got %q", got)
 	}

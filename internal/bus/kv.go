@@ -33,7 +33,7 @@ func (b *Bus) bucket(ctx context.Context, name string) (jetstream.KeyValue, erro
 func (b *Bus) put(ctx context.Context, bucket, key string, d messages.Document) error {
 	body, err := messages.Encode(d)
 	if err == nil {
-		err = b.call(ctx, func(ctx context.Context) error {
+		err = b.try(ctx, func(ctx context.Context) error {
 			kv, err := b.bucket(ctx, bucket)
 			if err != nil {
 				return err
@@ -50,7 +50,7 @@ func (b *Bus) put(ctx context.Context, bucket, key string, d messages.Document) 
 
 // get returns ErrNotFound for a key that is absent, deleted or expired.
 func (b *Bus) get(ctx context.Context, bucket, key string) (e jetstream.KeyValueEntry, err error) {
-	err = b.call(ctx, func(ctx context.Context) error {
+	err = b.try(ctx, func(ctx context.Context) error {
 		kv, err := b.bucket(ctx, bucket)
 		if err != nil {
 			return err
@@ -96,7 +96,7 @@ func list[T any, P interface {
 func (b *Bus) keys(ctx context.Context, bucket, prefix string) ([]string, error) {
 	space := "$KV." + bucket + "."
 	var keys []string
-	err := b.call(ctx, func(ctx context.Context) error {
+	err := b.try(ctx, func(ctx context.Context) error {
 		s, err := b.js.Stream(ctx, "KV_"+bucket)
 		if err != nil {
 			return err

@@ -100,7 +100,7 @@ func (b *Bus) Renew(ctx context.Context, rev uint64, l messages.Lease) (uint64, 
 // Resign gives the lease up, so that the next publisher need not wait for it to
 // expire. ErrLeaseLost when it was no longer ours.
 func (b *Bus) Resign(ctx context.Context, rev uint64) error {
-	err := b.call(ctx, func(ctx context.Context) error {
+	err := b.try(ctx, func(ctx context.Context) error {
 		kv, err := b.bucket(ctx, b.names.Bucket())
 		if err != nil {
 			return err
@@ -144,7 +144,7 @@ func (b *Bus) updateLease(ctx context.Context, rev uint64, body []byte) (uint64,
 // writeLease settles the case in which the write was done and its confirmation
 // lost: the record then holds exactly our bytes, with our time in them.
 func (b *Bus) writeLease(ctx context.Context, body []byte, write func(context.Context, jetstream.KeyValue) (uint64, error)) (rev uint64, err error) {
-	err = b.call(ctx, func(ctx context.Context) error {
+	err = b.try(ctx, func(ctx context.Context) error {
 		kv, err := b.bucket(ctx, b.names.Bucket())
 		if err != nil {
 			return err

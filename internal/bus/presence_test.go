@@ -84,7 +84,7 @@ func TestPresenceOfANewerBuildDoesNotHideTheOthers(t *testing.T) {
 func TestPresenceIsWrittenAgainAfterARestart(t *testing.T) {
 	s := natstest.Run(t)
 	b := node(t, s, "db1")
-	s.Restart() // a memory bucket comes back empty
+	s.Restart()
 	natstest.Eventually(t, patience, "the status to be written", func() error {
 		return b.PutStatus(t.Context(), status("db1", "primary"))
 	})
@@ -118,7 +118,9 @@ func TestStreamRecordsAreListedBesideTheLease(t *testing.T) {
 }
 
 func TestRecordsSayNotFoundWithoutABucket(t *testing.T) {
-	b := join(t, config(natstest.Run(t).URL(), "db1"))
+	cfg := config(natstest.Run(t).URL(), "db1")
+	cfg.Provision = false
+	b := join(t, cfg)
 	wantErr(t, b.PutStatus(t.Context(), status("db1", "primary")), messages.ErrNotFound)
 	_, err := b.Nodes(t.Context())
 	wantErr(t, err, messages.ErrNotFound)

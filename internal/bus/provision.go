@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/pgresync/pgresync/messages"
@@ -55,7 +56,7 @@ func (b *Bus) Provision(ctx context.Context) error {
 func (b *Bus) provision(ctx context.Context, r resource) error {
 	var have jetstream.StreamConfig
 	err := b.retry(ctx, provisionBound, func(ctx context.Context) (err error) {
-		have, err = b.lookOrCreate(ctx, r.want)
+		have, _, err = b.lookOrCreate(ctx, r.want)
 		return err
 	})
 	switch {
@@ -66,7 +67,7 @@ func (b *Bus) provision(ctx context.Context, r resource) error {
 	}
 	// The answer is what counts: older servers drop options they do not know
 	// without a word.
-	if err := r.needs(have); err != nil {
+	if err := errors.Join(r.needs(have), b.lasting(have)); err != nil {
 		return fmt.Errorf("%s %s exists but does not fit: %w: %w (mend it, or remove it and: %s)",
 			r.kind, r.name, messages.ErrRefused, err, r.command)
 	}
@@ -76,18 +77,62 @@ func (b *Bus) provision(ctx context.Context, r resource) error {
 	return nil
 }
 
-func (b *Bus) lookOrCreate(ctx context.Context, want jetstream.StreamConfig) (jetstream.StreamConfig, error) {
+// lasting refuses what a restart of the server would remove for good: an
+// unreplicated memory stream does not come back empty, it does not come back
+// (nats-server 2.15.2).
+func (b *Bus) lasting(have jetstream.StreamConfig) error {
+	if have.Storage == jetstream.MemoryStorage && have.Replicas < 2 && !b.cfg.Provision {
+		return errors.New("it is in memory without replicas, so that it ceases to exist when its server restarts: want file storage")
+	}
+	return nil
+}
+
+func (b *Bus) lookOrCreate(ctx context.Context, want jetstream.StreamConfig) (have jetstream.StreamConfig, created bool, err error) {
 	s, err := b.js.Stream(ctx, want.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) && b.cfg.Provision {
 		s, err = b.js.CreateStream(ctx, want)
+		created = err == nil
 		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
 			s, err = b.js.Stream(ctx, want.Name) // another node was faster, with other settings
 		}
 	}
 	if err != nil {
-		return jetstream.StreamConfig{}, err
+		return jetstream.StreamConfig{}, false, err
 	}
-	return s.CachedInfo().Config, nil
+	return s.CachedInfo().Config, created, nil
+}
+
+// try is call for what needs the streams and buckets: when they were lost with
+// their server, and may be created, they are, and f is called once more.
+func (b *Bus) try(ctx context.Context, f func(ctx context.Context) error) error {
+	err := b.call(ctx, f)
+	if err != nil && b.cfg.Provision && isMissing(err) && b.recreate(ctx) {
+		err = b.call(ctx, f)
+	}
+	return err
+}
+
+// recreate reports whether anything was missing and could be made.
+func (b *Bus) recreate(ctx context.Context) (any bool) {
+	for _, r := range b.resources() {
+		_ = b.call(ctx, func(ctx context.Context) error {
+			_, created, err := b.lookOrCreate(ctx, r.want)
+			any = any || created
+			return err // the caller has the error that matters
+		})
+	}
+	return any
+}
+
+// isMissing reports whether err is what a stream that is gone looks like: an
+// answer from its absence, or none from its subject.
+func isMissing(err error) bool {
+	for _, target := range []error{jetstream.ErrStreamNotFound, jetstream.ErrBucketNotFound, jetstream.ErrNoStreamResponse, nats.ErrNoResponders} {
+		if errors.Is(err, target) {
+			return true
+		}
+	}
+	return false
 }
 
 func (b *Bus) resources() []resource {
@@ -115,24 +160,24 @@ func (b *Bus) eventStream() resource {
 }
 
 func (b *Bus) stateBucket() resource {
-	return b.bucketResource(b.names.Bucket(), "lease and streams", b.cfg.Storage, b.cfg.storage(), b.cfg.LeaseTTL)
+	return b.bucketResource(b.names.Bucket(), "lease and streams", b.cfg.LeaseTTL)
 }
 
 func (b *Bus) presenceBucket() resource {
-	return b.bucketResource(b.names.PresenceBucket(), "presence of nodes", "memory", jetstream.MemoryStorage, b.cfg.PresenceTTL)
+	return b.bucketResource(b.names.PresenceBucket(), "presence of nodes", b.cfg.PresenceTTL)
 }
 
 // bucketResource is a bucket whose records live for ttl after their last
 // renewal. The TTL is the bucket's: that of a single key is dropped by the next
 // Update (nats.go v1.55.0). No delete markers by limit: they need server 2.11,
 // and nothing here watches.
-func (b *Bus) bucketResource(name, what, storageName string, storage jetstream.StorageType, ttl time.Duration) resource {
+func (b *Bus) bucketResource(name, what string, ttl time.Duration) resource {
 	want := jetstream.StreamConfig{
 		Name:              "KV_" + name,
 		Description:       "pgresync: " + what + " of cluster " + string(b.cfg.Cluster),
 		Subjects:          []string{"$KV." + name + ".>"},
 		Discard:           jetstream.DiscardNew,
-		Storage:           storage,
+		Storage:           b.cfg.storage(),
 		Replicas:          b.cfg.Replicas,
 		MaxMsgsPerSubject: 1,
 		MaxMsgs:           -1,
@@ -147,7 +192,7 @@ func (b *Bus) bucketResource(name, what, storageName string, storage jetstream.S
 	}
 	return resource{want: want, needs: bucketFits, kind: "key-value bucket", name: name, command: fmt.Sprintf(
 		"nats kv add %s --history 1 --ttl %s --storage %s --replicas %d --max-bucket-size %d",
-		name, ttl, storageName, want.Replicas, want.MaxBytes)}
+		name, ttl, b.cfg.Storage, want.Replicas, want.MaxBytes)}
 }
 
 func (b *Bus) setLeaseTTL(ttl time.Duration) {

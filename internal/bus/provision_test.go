@@ -31,7 +31,7 @@ func TestProvisionCreatesWithStatedLimits(t *testing.T) {
 		storage jetstream.StorageType
 	}{
 		names.Bucket():         {time.Minute, jetstream.FileStorage},
-		names.PresenceBucket(): {30 * time.Second, jetstream.MemoryStorage},
+		names.PresenceBucket(): {30 * time.Second, jetstream.FileStorage},
 	} {
 		kv, err := js.KeyValue(t.Context(), bucket)
 		if err != nil {
@@ -137,4 +137,38 @@ func TestProvisionOutlastsARestart(t *testing.T) {
 	if err := receive(t, got, "Provision"); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func TestProvisionRefusesAMemoryStreamItCouldNotMakeAgain(t *testing.T) {
+	s := natstest.Run(t)
+	node(t, s, "db1", func(c *bus.Config) { c.Storage = "memory" })
+	cfg := config(s.URL(), "db2")
+	cfg.Provision = false
+	err := join(t, cfg).Provision(t.Context())
+	wantErr(t, err, messages.ErrRefused)
+	if !strings.Contains(err.Error(), "file storage") {
+		t.Errorf("the error does not name the remedy: %v", err)
+	}
+}
+
+// With memory storage a restart of the server takes streams and buckets away.
+func TestWhatWasLostIsMadeAgain(t *testing.T) {
+	s := natstest.Run(t)
+	b := node(t, s, "db2", func(c *bus.Config) { c.Storage = "memory" })
+	commands, stop := obey(t, b, standbySubjects, time.Hour)
+	defer stop()
+	campaign(t, b, lease("db1", 1))
+	for _, write := range []func() error{
+		func() error { _, err := b.Campaign(t.Context(), lease("db1", 1)); return err },
+		func() error { return b.PutStatus(t.Context(), status("db1", "primary")) },
+		func() error { return b.PutStream(t.Context(), record(5)) },
+		func() error { return b.Publish(t.Context(), event("x")) },
+	} {
+		s.Restart()
+		natstest.Eventually(t, patience, "the write", write)
+	}
+	s.Restart() // now it is the loop alone that misses the stream
+	idle(t, s, "db2-triggers")
+	pub(t, s, names.TriggerResync("db2"), "")
+	receive(t, commands, "the trigger")
 }

@@ -40,7 +40,7 @@ func (b *Bus) retry(ctx context.Context, bound time.Duration, f func(ctx context
 	defer cancel()
 	wait := newBackoff(100*time.Millisecond, 2*time.Second)
 	for {
-		err := b.call(ctx, f)
+		err := b.try(ctx, f)
 		if err == nil || !errors.Is(err, messages.ErrUnavailable) {
 			return err
 		}

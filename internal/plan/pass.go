@@ -112,8 +112,8 @@ func Pass(m *messages.Manifest, primary func(messages.RelName) messages.History,
 		}
 	}
 	p.describe(&c.plan)
-	p.addParents(&c.plan)
 	c.plan.Remove = p.useless(c.plan)
+	p.addParents(&c.plan)
 	return c.plan, nil
 }
 
@@ -167,8 +167,10 @@ func (p *planner) describe(plan *PassPlan) {
 func (p *planner) addParents(plan *PassPlan) {
 	there := map[messages.RelName]bool{plan.Branch: true}
 	for _, b := range p.branches {
-		for name := range b.Histories {
-			there[join(b.Name, name)] = true
+		for name, h := range b.Histories {
+			// What is nothing but a partial receive goes with it.
+			into := join(b.Name, name)
+			there[into] = len(h) > 0 || !slices.Contains(plan.Remove, into)
 		}
 	}
 	for _, s := range plan.Steps {

@@ -201,7 +201,8 @@ func genPublisher(t *rapid.T, d, points, target int) messages.History {
 func genBranch(t *rapid.T, p pool, branch messages.RelName, names []messages.RelName, points int) {
 	for d, name := range names {
 		n := messages.RelName(messages.Dataset(branch).Child(name))
-		if name != "" && (p[up(n)] == nil || rapid.IntRange(0, 5).Draw(t, "missing") == 0) {
+		// A dataset that is nothing but a partial receive has no children yet.
+		if parent := p[up(n)]; name != "" && (parent == nil || len(parent.snapshots) == 0 && parent.partial != nil || rapid.IntRange(0, 5).Draw(t, "missing") == 0) {
 			continue
 		}
 		fs := &fileSystem{}

@@ -32,11 +32,14 @@ func outOfRecovery(f Facts, p Policy) (Diagnosis, bool) {
 		return Diagnosis{}, false
 	}
 	t, lsn := f.ownLine()
-	if f.Local == nil && !f.abandoned(t) {
-		return Diagnosis{}, false // a stopped old primary at the end of the common line may follow
+	stopped := f.Local == nil && f.Receiver == nil
+	if stopped && !f.abandoned(t) && f.StartFailures < startsBeforeResync {
+		return verdict(messages.VerdictWait, messages.ReasonServerDown,
+			"PostgreSQL is stopped and was a primary, on timeline %s; %s is the primary on timeline %s", t, f.Primary.Node, f.Primary.Identity.Timeline.Current).
+			remedy("start PostgreSQL as a standby if it can follow; if it cannot: %s", f.trigger()), true
 	}
 	what := "is out of recovery"
-	if f.Local == nil {
+	if stopped {
 		what = "was a primary when it stopped"
 	}
 	h := f.Primary.Identity.Timeline

@@ -40,6 +40,8 @@ type Config struct {
 	ProveTimeout time.Duration
 	// SnapshotMaxAge is how old a snapshot may be that an early pass starts from.
 	SnapshotMaxAge time.Duration
+	// TrackInterval is how often a healthy standby's lineage is refreshed; 0 never.
+	TrackInterval time.Duration
 	// KeepPasses is how many snapshots per dataset the lineage keeps.
 	KeepPasses int
 	// BudgetPerDay bounds the resyncs that start by themselves.

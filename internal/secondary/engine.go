@@ -32,19 +32,22 @@ func (s *Service) engine(ctx context.Context) error {
 func (s *Service) step(ctx context.Context) error {
 	for ctx.Err() == nil {
 		j := s.journal()
-		switch j.Phase {
-		case messages.PhaseIdle, messages.PhaseWaiting, messages.PhaseNeedsOperator:
-			again, err := s.watch(ctx, j)
-			if err != nil || !again {
-				return err
-			}
-		default:
+		if !resting(j.Phase) {
 			if err := s.act(ctx, j); err != nil {
 				return err
 			}
+			continue
+		}
+		if again, err := s.watch(ctx, j); err != nil || !again {
+			return err
 		}
 	}
 	return ctx.Err()
+}
+
+// resting phases wait for a verdict, a trigger or a time; the others have work.
+func resting(p messages.Phase) bool {
+	return p == messages.PhaseIdle || p == messages.PhaseWaiting || p == messages.PhaseNeedsOperator
 }
 
 // watch diagnoses, and reports whether a resync began.
@@ -52,6 +55,11 @@ func (s *Service) watch(ctx context.Context, j resync.Journal) (bool, error) {
 	d := s.diagnose(ctx)
 	if j.Phase == messages.PhaseIdle {
 		s.tidyWhenDue(ctx)
+	}
+	if d.Verdict == messages.VerdictHealthy && j.Phase == messages.PhaseIdle {
+		if err := s.track(ctx); err != nil {
+			s.log.Warn().Err(err).Msg("lineage not refreshed")
+		}
 	}
 	switch {
 	// A trigger is obeyed although the standby is healthy.
@@ -93,9 +101,7 @@ func (s *Service) Trigger(ctx context.Context, target messages.TriggerTarget, t 
 		return nil
 	}
 	j := s.journal()
-	switch j.Phase {
-	case messages.PhaseIdle, messages.PhaseWaiting, messages.PhaseNeedsOperator:
-	default:
+	if !resting(j.Phase) {
 		s.log.Info().Str("resync", string(j.ID)).Msg("trigger joins the running resync")
 		return nil
 	}

@@ -20,8 +20,7 @@ func incurable(err error, remedy string) error { return &incurableError{err, rem
 
 // remedyOf is the advice of an incurable failure.
 func remedyOf(err error) (string, bool) {
-	var e *incurableError
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*incurableError](err); ok {
 		return e.remedy, true
 	}
 	return "", false

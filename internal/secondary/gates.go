@@ -50,8 +50,11 @@ func (s *Service) sameCluster(ctx context.Context, l live, f *messages.PrimaryFa
 	switch {
 	case errors.Is(err, messages.ErrNotFound):
 		return nil // no cluster there
+	case err != nil && l.manifest != nil:
+		return nil // damaged, yet known to be of this cluster by its manifest
 	case err != nil:
-		return fmt.Errorf("read pg_control in %s: %w", dir, err)
+		return incurable(fmt.Errorf("read pg_control in %s: %w", dir, err),
+			"which cluster it is of cannot be told; move the data directory away if it may be replaced")
 	case cd.SystemID != f.Identity.SystemID:
 		return refuse(cd.SystemID)
 	}

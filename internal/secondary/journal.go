@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/pgresync/pgresync/internal/resync"
 	"github.com/pgresync/pgresync/messages"
@@ -60,8 +61,8 @@ func (s *Service) createLineage(ctx context.Context, d messages.Dataset) error {
 		}
 		missing = append(missing, p)
 	}
-	for i := len(missing) - 1; i >= 0; i-- {
-		if err := s.zfs.Create(ctx, missing[i], map[string]string{"canmount": "off", "mountpoint": "none"}); err != nil {
+	for _, p := range slices.Backward(missing) {
+		if err := s.zfs.Create(ctx, p, map[string]string{"canmount": "off", "mountpoint": "none"}); err != nil {
 			return fmt.Errorf("open lineage: %w", err)
 		}
 	}

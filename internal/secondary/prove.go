@@ -18,8 +18,8 @@ func (s *Service) start(ctx context.Context) (resync.Event, error) {
 	if err != nil {
 		return "", fmt.Errorf("start: %w", err)
 	}
-	if err := srv.Start(ctx); err != nil {
-		return "", fmt.Errorf("start PostgreSQL in %s: %w", dir, err)
+	if err := startOnce(ctx, srv); err != nil {
+		return "", fmt.Errorf("start PostgreSQL in %s: %w", dir, startFailure(err))
 	}
 	r, err := s.db.Receiver(ctx)
 	if err == nil && !r.InRecovery {
@@ -35,6 +35,23 @@ func (s *Service) start(ctx context.Context) (resync.Event, error) {
 			n.DownMillis = s.now().Sub(n.DownSince).Milliseconds()
 		}
 	})
+}
+
+// startOnce does nothing when it runs already, after a crash of ours.
+func startOnce(ctx context.Context, srv Server) error {
+	if running, err := srv.Running(ctx); err != nil || running {
+		return err
+	}
+	return srv.Start(ctx)
+}
+
+// startFailure recognises a start that a further copy would not mend (I-12).
+func startFailure(err error) error {
+	var known interface{ StartReason() messages.Reason }
+	if errors.As(err, &known) && known.StartReason() == messages.ReasonSettingsTooLow {
+		return incurable(err, "raise the parameter named above to at least the primary's value (PGRESYNC_POSTGRES_SETTINGS or the local configuration), then trigger a resync")
+	}
+	return err
 }
 
 // newServer is the new copy's, which must be in place and ours.

@@ -137,10 +137,7 @@ func (s *Service) startAgain(ctx context.Context) error {
 	if err != nil || srv == nil {
 		return err
 	}
-	if running, err := srv.Running(ctx); err != nil || running {
-		return err
-	}
-	if err := srv.Start(ctx); err != nil {
+	if err := startOnce(ctx, srv); err != nil {
 		return fmt.Errorf("start PostgreSQL in %s again: %w", dir, err)
 	}
 	return nil

@@ -55,6 +55,7 @@ type Service struct {
 	streamed messages.Timeline // greatest that the live copy was seen streaming on
 	reverts  int
 	tidyAt   time.Time
+	trackAt  time.Time
 }
 
 // New wires the service; nothing is started.

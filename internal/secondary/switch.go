@@ -34,7 +34,7 @@ func (s *Service) stop(ctx context.Context) (resync.Event, error) {
 		return "", fmt.Errorf("stop: %w", err)
 	}
 	if !running {
-		return resync.EventStopped, nil
+		return resync.EventStopped, s.noteStopped(ctx, srv)
 	}
 	promoted, err := s.recheck(ctx)
 	if err != nil {
@@ -48,6 +48,21 @@ func (s *Service) stop(ctx context.Context) (resync.Event, error) {
 		return "", fmt.Errorf("stop PostgreSQL in %s: %w", dir, err)
 	}
 	return resync.EventStopped, nil
+}
+
+// noteStopped keeps the data of a server that was stopped after it had left
+// recovery, or may have been: it may hold writes that exist nowhere else.
+func (s *Service) noteStopped(ctx context.Context, srv Server) error {
+	cd, err := srv.ControlData(ctx)
+	if errors.Is(err, messages.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		s.log.Warn().Err(err).Msg("pg_control of the old copy cannot be read; the copy will be kept")
+	} else if cd.State == "shut down in recovery" || cd.State == "in archive recovery" {
+		return nil
+	}
+	return s.note(ctx, func(n *resync.Journal) { n.Diverged = true })
 }
 
 // recheck asks once more, right before the stop, whether the node was promoted
@@ -96,15 +111,7 @@ func (s *Service) switchOver(ctx context.Context) (resync.Event, error) {
 			return "", fmt.Errorf("switch: %w", err)
 		}
 	}
-	m, err := s.manifest(ctx)
-	if err != nil {
-		return "", fmt.Errorf("switch: %w", err)
-	}
-	old, err := s.readTree(ctx, s.cfg.old())
-	if err != nil {
-		return "", fmt.Errorf("switch: %w", err)
-	}
-	if err := s.settle(ctx, s.sites(m, old)); err != nil {
+	if err := s.settle(ctx); err != nil {
 		return "", fmt.Errorf("switch: %w", err)
 	}
 	return resync.EventSwitched, nil
@@ -162,31 +169,26 @@ func (s *Service) markAside(ctx context.Context, l live) error {
 }
 
 // settle gives the new live tree its mount points and mounts it, outer first.
-func (s *Service) settle(ctx context.Context, sites []site) error {
-	info, err := s.zfs.List(ctx, s.cfg.Dataset)
+func (s *Service) settle(ctx context.Context) error {
+	tree, err := s.zfs.List(ctx, s.cfg.Dataset)
 	if err != nil {
 		return err
 	}
-	at := map[messages.RelName]messages.DatasetInfo{}
-	for _, d := range info {
-		rel, _ := d.Name.Rel(s.cfg.Dataset)
-		at[rel] = d
-	}
-	slices.SortFunc(sites, func(a, b site) int { return strings.Compare(a.final, b.final) })
-	for _, st := range sites {
-		if st.final == "" || !filepath.IsAbs(st.final) {
+	final := func(d messages.DatasetInfo) string { return d.Marks[propMountpoint] }
+	slices.SortFunc(tree, func(a, b messages.DatasetInfo) int { return strings.Compare(final(a), final(b)) })
+	for _, d := range tree {
+		if !filepath.IsAbs(final(d)) {
 			continue
 		}
-		d := s.cfg.Dataset.Child(st.name)
-		if at[st.name].Mountpoint != st.final {
-			if err := s.zfs.SetProperties(ctx, d, map[string]string{"mountpoint": st.final}); err != nil {
+		if d.Mountpoint != final(d) {
+			if err := s.zfs.SetProperties(ctx, d.Name, map[string]string{"mountpoint": final(d)}); err != nil {
 				return err
 			}
 		}
-		if err := s.zfs.Mount(ctx, d); err != nil {
+		if err := s.zfs.Mount(ctx, d.Name); err != nil {
 			return err
 		}
-		if err := s.zfs.SetProperties(ctx, d, map[string]string{"canmount": "on"}); err != nil {
+		if err := s.zfs.SetProperties(ctx, d.Name, map[string]string{"canmount": "on"}); err != nil {
 			return err
 		}
 	}

@@ -1,0 +1,146 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/pgresync/pgresync/e2e/world"
+)
+
+const (
+	scale     = 2
+	documents = 40 << 20
+)
+
+// stage is the world that the tests share: building it takes longer than most of
+// them.
+type stage struct {
+	w             *world.World
+	db1, db2, db3 *world.Node
+	primary       *world.Process
+	secondary     map[*world.Node]*world.Process
+	load          *world.Process
+}
+
+func newStage(t *testing.T) *stage {
+	t.Helper()
+	bin, out := requireLab(t)
+	w, err := world.New(t.Context(), world.Options{Nodes: []string{"db1", "db2", "db3", "db4"}, Bin: bin, Out: out})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	s := &stage{w: w, db1: w.Node("db1"), db2: w.Node("db2"), db3: w.Node("db3"), secondary: map[*world.Node]*world.Process{}}
+	must(t, s.db1.InitPrimary(t.Context()))
+	must(t, s.db1.Fill(t.Context(), scale, documents))
+	s.primary = s.sidecar(t, s.db1, world.Primary, nil)
+	if s.load, err = s.db1.StartLoad(t.Context(), 10); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *stage) sidecar(t *testing.T, n *world.Node, kind string, env map[string]string) *world.Process {
+	t.Helper()
+	p, err := n.StartSidecar(t.Context(), kind, env)
+	must(t, err)
+	return p
+}
+
+// env is what is special about a standby.
+func (s *stage) env(n *world.Node) map[string]string {
+	if n == s.db3 {
+		return world.OtherMounts()
+	}
+	return nil
+}
+
+// ready starts what does not run and waits until all is well.
+func (s *stage) ready(t *testing.T) {
+	t.Helper()
+	if !s.primary.Running() {
+		s.primary = s.sidecar(t, s.db1, world.Primary, nil)
+	}
+	for _, n := range []*world.Node{s.db2, s.db3} {
+		if p := s.secondary[n]; p == nil || !p.Running() {
+			s.secondary[n] = s.sidecar(t, n, world.Secondary, s.env(n))
+		}
+	}
+	s.wellWithin(t, 3*time.Minute)
+}
+
+// wellWithin waits until both standbys stream and have the primary's rows.
+func (s *stage) wellWithin(t *testing.T, limit time.Duration) {
+	t.Helper()
+	must(t, s.w.Streaming(t.Context(), limit, s.db1, s.db2, s.db3))
+	for _, n := range []*world.Node{s.db2, s.db3} {
+		s.idle(t, n, limit)
+	}
+	_, err := s.w.SameRows(t.Context(), limit, s.load, s.db1, s.db2, s.db3)
+	must(t, err)
+}
+
+// idle waits until the node's machine is at rest.
+func (s *stage) idle(t *testing.T, n *world.Node, limit time.Duration) {
+	t.Helper()
+	must(t, world.Until(t.Context(), n.Name+" to be idle", limit, func(context.Context) (bool, string) {
+		p := phase(n)
+		return p == "idle", p
+	}))
+}
+
+// phase is the last one that the node's sidecar logged.
+func phase(n *world.Node) string {
+	last := ""
+	for _, l := range n.Log(world.Secondary) {
+		if l.Message == "resync" || l.Message == "journal read" {
+			last = l.Str("phase")
+		}
+	}
+	return last
+}
+
+// mark is a place in a secondary sidecar's log.
+func mark(n *world.Node) int { return len(n.Log(world.Secondary)) }
+
+// until waits for a log line of the secondary after mark.
+func (s *stage) until(t *testing.T, n *world.Node, mark int, limit time.Duration, what string, match func(world.Line) bool) world.Line {
+	t.Helper()
+	var found world.Line
+	must(t, world.Until(t.Context(), fmt.Sprintf("%s on %s", what, n.Name), limit, func(context.Context) (bool, string) {
+		for _, l := range n.Log(world.Secondary)[mark:] {
+			if match(l) {
+				found = l
+				return true, ""
+			}
+		}
+		return false, "phase " + phase(n)
+	}))
+	return found
+}
+
+// entered matches the transition into a phase.
+func entered(phase string) func(world.Line) bool {
+	return func(l world.Line) bool { return l.Message == "resync" && l.Str("phase") == phase }
+}
+
+// proven matches the end of a resync that went well.
+func proven(l world.Line) bool { return l.Message == "resync" && l.Str("on") == "proven" }
+
+// passes are the passes of the node since mark.
+func passes(n *world.Node, mark int) []world.Line {
+	return n.Logged(world.Secondary, mark, "pass complete")
+}

@@ -1,0 +1,99 @@
+package secondary
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/pgresync/pgresync/internal/plan"
+	"github.com/pgresync/pgresync/internal/resync"
+	"github.com/pgresync/pgresync/messages"
+)
+
+// plan chooses the snapshot of the next pass. When that pass is to be the last,
+// the slot is reserved first, so that WAL is kept for the length of one short
+// pass and not of the whole copy (I-8, I-9).
+func (s *Service) plan(ctx context.Context) (resync.Event, error) {
+	f, err := s.primary.Facts(ctx)
+	if err != nil {
+		return "", fmt.Errorf("plan: %w", err)
+	}
+	if err := s.gates(ctx, f); err != nil {
+		return "", fmt.Errorf("plan: %w", err)
+	}
+	branches, err := s.branches(ctx)
+	if err != nil {
+		return "", fmt.Errorf("plan: %w", err)
+	}
+	j := s.journal()
+	minStart, maxAge := messages.LSN(0), s.cfg.SnapshotMaxAge
+	if plan.Next(s.cfg.Converge, j.Passes, estimate(f, branches, j.Full), false) != plan.MovePass {
+		slot, err := s.primary.Slot(ctx, j.ID, messages.SlotReserve)
+		if err != nil {
+			return "", fmt.Errorf("plan: reserve slot: %w", err)
+		}
+		minStart, maxAge = slot.RestartLSN, 0
+		j.Slot = slot.Name
+	} else {
+		j.Slot = ""
+	}
+	m, err := s.primary.Snapshot(ctx, minStart, maxAge)
+	if err != nil {
+		return "", fmt.Errorf("plan: snapshot: %w", err)
+	}
+	if err := s.matches(ctx, m); err != nil {
+		return "", fmt.Errorf("plan: %w", err)
+	}
+	if err := s.saveManifest(ctx, m); err != nil {
+		return "", fmt.Errorf("plan: %w", err)
+	}
+	return resync.EventPlanned, s.note(ctx, func(n *resync.Journal) { n.Snapshot, n.Slot = m.ID, j.Slot })
+}
+
+// estimate is the bytes of the next pass: the whole database for a seed, little
+// for an increment; 0 when it cannot be told.
+func estimate(f *messages.PrimaryFacts, branches []plan.Branch, full bool) uint64 {
+	if f.Snapshot == nil {
+		return 0
+	}
+	if !full {
+		pp, err := plan.Pass(f.Snapshot, f.History, branches, plan.Options{})
+		if err == nil && pp.Kind != messages.PassSeed {
+			return 1
+		}
+	}
+	var sum uint64
+	for _, d := range f.Snapshot.Travelling() {
+		sum += d.Referenced
+	}
+	return sum
+}
+
+// branches reads the lineage.
+func (s *Service) branches(ctx context.Context) ([]plan.Branch, error) {
+	tree, err := s.zfs.List(ctx, s.cfg.Lineage)
+	if err != nil {
+		return nil, err
+	}
+	histories, err := s.zfs.Histories(ctx, s.cfg.Lineage)
+	if err != nil {
+		return nil, err
+	}
+	var out []plan.Branch
+	for _, top := range tree {
+		if top.Name.Parent() != s.cfg.Lineage {
+			continue
+		}
+		name, _ := top.Name.Rel(s.cfg.Lineage)
+		b := plan.Branch{Name: name, Histories: map[messages.RelName]messages.History{}, Tokens: map[messages.RelName]messages.ResumeToken{}}
+		for _, d := range tree {
+			if rel, ok := d.Name.Rel(top.Name); ok {
+				b.Histories[rel] = histories[d.Name]
+				if d.Token != "" {
+					b.Tokens[rel] = d.Token
+				}
+			}
+		}
+		out = append(out, b)
+	}
+	return out, nil
+}
