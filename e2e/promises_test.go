@@ -13,6 +13,21 @@ func TestPromises(t *testing.T) {
 		test func(t *testing.T)
 	}{
 		{"two standbys are seeded at once from one upload", s.seedsTwoFromOneUpload},
+		{"children and tablespace come along and the WAL does not", s.layoutIsRebuilt},
+		{"a trigger by the stock command moves an increment while reads are served", s.triggerMovesAnIncrement},
+		{"events are readable", s.eventsAreReadable},
+		{"a lost slot is noticed and cured by an increment", s.lostSlotIsNoticed},
+		{"diverged data is kept", s.divergedDataIsKept},
+		{"the old copy serves again when PostgreSQL refuses to start", s.revertsWhenPostgreSQLRefuses},
+		{"a trigger published while the sidecar is down is obeyed", s.triggerWhileDownIsObeyed},
+		{"another cluster is refused", s.wrongClusterIsRefused},
+		{"a cut send is never applied", s.cutSendIsNeverApplied},
+		{"a secondary killed while it receives goes on", s.secondaryKilledMidReceive},
+		{"a secondary killed in the switch goes on", s.secondaryKilledInTheSwitch},
+		{"a primary killed in the bracket leaves nothing open", s.primaryKilledInTheBracket},
+		{"a primary killed in the upload goes on", s.primaryKilledInTheUpload},
+		{"a foreign snapshot of the live copy survives", s.foreignSnapshotOfTheLiveCopySurvives},
+		{"foreign datasets and snapshots are untouched", s.foreignIsUntouched},
 	} {
 		if !t.Run(p.name, p.test) {
 			t.Logf("%q failed; what follows may fail because of it", p.name)

@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -10,8 +11,8 @@ import (
 )
 
 const (
-	scale     = 2
-	documents = 40 << 20
+	scale     = 1
+	documents = 24 << 20
 )
 
 // stage is the world that the tests share: building it takes longer than most of
@@ -22,6 +23,9 @@ type stage struct {
 	primary       *world.Process
 	secondary     map[*world.Node]*world.Process
 	load          *world.Process
+	follower      *world.Process
+	foreign       map[*world.Node]string
+	out           string
 }
 
 func newStage(t *testing.T) *stage {
@@ -36,11 +40,15 @@ func newStage(t *testing.T) *stage {
 			t.Error(err)
 		}
 	})
-	s := &stage{w: w, db1: w.Node("db1"), db2: w.Node("db2"), db3: w.Node("db3"), secondary: map[*world.Node]*world.Process{}}
+	s := &stage{w: w, db1: w.Node("db1"), db2: w.Node("db2"), db3: w.Node("db3"), secondary: map[*world.Node]*world.Process{}, out: out}
+	began := time.Now()
 	must(t, s.db1.InitPrimary(t.Context()))
+	t.Logf("primary: %s", time.Since(began))
 	must(t, s.db1.Fill(t.Context(), scale, documents))
+	t.Logf("filled: %s", time.Since(began))
+	s.plantForeign(t)
 	s.primary = s.sidecar(t, s.db1, world.Primary, nil)
-	if s.load, err = s.db1.StartLoad(t.Context(), 10); err != nil {
+	if s.load, err = s.db1.StartLoad(t.Context(), 5); err != nil {
 		t.Fatal(err)
 	}
 	return s
@@ -79,18 +87,43 @@ func (s *stage) ready(t *testing.T) {
 			s.secondary[n] = s.sidecar(t, n, world.Secondary, s.env(n))
 		}
 	}
-	s.wellWithin(t, 3*time.Minute)
+	s.wellWithin(t, 2*patience)
 }
 
 // wellWithin waits until both standbys stream and have the primary's rows.
 func (s *stage) wellWithin(t *testing.T, limit time.Duration) {
 	t.Helper()
-	must(t, s.w.Streaming(t.Context(), limit, s.db1, s.db2, s.db3))
+	began := time.Now()
+	ctx, cancel := s.alive(t)
+	defer cancel()
+	must(t, s.w.Streaming(ctx, limit, s.db1, s.db2, s.db3))
+	t.Logf("streaming: %s", time.Since(began))
 	for _, n := range []*world.Node{s.db2, s.db3} {
 		s.idle(t, n, limit)
 	}
 	_, err := s.w.SameRows(t.Context(), limit, s.load, s.db1, s.db2, s.db3)
 	must(t, err)
+	t.Logf("same rows: %s", time.Since(began))
+}
+
+// alive is a context that ends when a sidecar does: nothing comes of waiting then.
+func (s *stage) alive(t *testing.T) (context.Context, context.CancelFunc) {
+	t.Helper()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	var wg sync.WaitGroup
+	for _, p := range []*world.Process{s.primary, s.secondary[s.db2], s.secondary[s.db3]} {
+		wg.Go(func() {
+			select {
+			case <-p.Done():
+				cancel(fmt.Errorf("%s ended", p))
+			case <-ctx.Done():
+			}
+		})
+	}
+	return ctx, func() {
+		cancel(nil)
+		wg.Wait()
+	}
 }
 
 // idle waits until the node's machine is at rest.

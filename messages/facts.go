@@ -158,12 +158,14 @@ type SlotRequest struct {
 
 // Validate reports what is wrong with the document.
 func (r *SlotRequest) Validate() error {
+	if err := firstError(version(r.V), required("cluster", string(r.Cluster)), required("node", string(r.Node)), required("resync", string(r.Resync))); err != nil {
+		return err
+	}
 	switch r.Action {
 	case SlotReserve, SlotRelease, SlotKeep:
-	default:
-		return errors.New("action: want reserve, release or keep")
+		return nil
 	}
-	return firstError(version(r.V), required("cluster", string(r.Cluster)), required("node", string(r.Node)), required("resync", string(r.Resync)))
+	return errors.New("action: want reserve, release or keep")
 }
 
 // SlotReply is the slot after the action.

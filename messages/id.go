@@ -51,15 +51,20 @@ func checkID(what, s string) error {
 	return nil
 }
 
-// UnmarshalText parses and checks.
+// UnmarshalText parses and checks; the empty text is no snapshot, and a document
+// that must have one says so in Validate.
 func (i *SnapshotID) UnmarshalText(b []byte) error {
-	*i = SnapshotID(b)
+	if *i = SnapshotID(b); *i == "" {
+		return nil
+	}
 	return checkID("snapshot id", string(b))
 }
 
-// UnmarshalText parses and checks.
+// UnmarshalText parses and checks; the empty text is no resync.
 func (i *ResyncID) UnmarshalText(b []byte) error {
-	*i = ResyncID(b)
+	if *i = ResyncID(b); *i == "" {
+		return nil
+	}
 	return checkID("resync id", string(b))
 }
 
@@ -90,9 +95,11 @@ func NewStreamID(to, from GUID, flags SendFlags, token ResumeToken) StreamID {
 	return StreamID(hex.EncodeToString(h[:16]))
 }
 
-// UnmarshalText parses and checks.
+// UnmarshalText parses and checks; the empty text is no stream.
 func (i *StreamID) UnmarshalText(b []byte) error {
-	*i = StreamID(b)
+	if *i = StreamID(b); *i == "" {
+		return nil
+	}
 	if len(b) != 32 || strings.Trim(string(b), "0123456789abcdef") != "" {
 		return fmt.Errorf("stream id %q: want 32 hexadecimal digits in lower case", clip(string(b)))
 	}

@@ -129,5 +129,8 @@ type NodeStatus struct {
 
 // Validate reports what is wrong with the document.
 func (s *NodeStatus) Validate() error {
-	return firstError(version(s.V), required("cluster", string(s.Cluster)), required("node", string(s.Node)), required("sidecar", s.Sidecar))
+	if err := firstError(version(s.V), required("cluster", string(s.Cluster)), required("node", string(s.Node)), required("sidecar", s.Sidecar)); err != nil || s.Identity == nil {
+		return err
+	}
+	return nonZero("identity.system_id", uint64(s.Identity.SystemID))
 }

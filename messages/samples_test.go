@@ -36,7 +36,7 @@ func sampleManifest() *messages.Manifest {
 		Layout: messages.Layout{
 			DataDir:     messages.Place{Dataset: "", Path: "15/main"},
 			WALDir:      messages.Place{Dataset: "wal", Path: ".", Link: true},
-			Tablespaces: []messages.TablespacePlace{{OID: 16400, Place: messages.Place{Dataset: "ts fast", Path: "."}}},
+			Tablespaces: []messages.TablespacePlace{{OID: 16400, Place: messages.Place{Dataset: "ts fast", Path: ".", Link: true}}},
 		},
 		Datasets: []messages.ManifestDataset{
 			{Name: "", Kind: messages.KindData, GUID: big, CreateTXG: 4711, Referenced: big, RecordSize: 131072, Compression: "lz4", Encryption: "off", Travels: true, Mountpoint: "/srv/pg"},
@@ -74,10 +74,14 @@ func samples() []sample {
 	id := sampleIdentity()
 	return []sample{
 		{"manifest", sampleManifest(), func() messages.Document { return &messages.Manifest{} }},
-		{"lease", &messages.Lease{V: 1, Cluster: "main", Node: "db-1", SystemID: big, Timeline: 3, LSN: 0x16_B374D848, Host: "db-1.example", Port: 5432, At: sampleTime},
-			func() messages.Document { return &messages.Lease{} }},
-		{"event", &messages.Event{V: 1, ID: msgID, Type: messages.EventSnapshotReady, Cluster: "main", Node: "db-1", At: sampleTime, Text: "snapshot is ready", Snapshot: sampleManifest()},
-			func() messages.Document { return &messages.Event{} }},
+		{
+			"lease", &messages.Lease{V: 1, Cluster: "main", Node: "db-1", SystemID: big, Timeline: 3, LSN: 0x16_B374D848, Host: "db-1.example", Port: 5432, At: sampleTime},
+			func() messages.Document { return &messages.Lease{} },
+		},
+		{
+			"event", &messages.Event{V: 1, ID: msgID, Type: messages.EventSnapshotReady, Cluster: "main", Node: "db-1", At: sampleTime, Text: "snapshot is ready", Snapshot: sampleManifest()},
+			func() messages.Document { return &messages.Event{} },
+		},
 		{"event-resync", &messages.Event{
 			V: 1, ID: msgID, Type: messages.EventPhase, Cluster: "main", Node: "db-2", At: sampleTime, Text: "proving", Resync: sampleReport(),
 			Transfer: &messages.TransferReport{Resync: resyncID, Snapshot: snapID, Dataset: "ts fast", Stream: streamID, Bytes: 1, Estimate: big, Millis: 7},
@@ -92,15 +96,23 @@ func samples() []sample {
 				{Name: "tank/pg/ts fast#pgresync-06dkx6g0g800000000000000", GUID: 11, CreateTXG: 4700, Bookmark: true},
 			}}},
 		}, func() messages.Document { return &messages.PrimaryFacts{} }},
-		{"snapshot-request", &messages.SnapshotRequest{V: 1, Cluster: "main", Node: "db-2", MinStartLSN: 0x16_B3000000, MaxAgeMS: 60000},
-			func() messages.Document { return &messages.SnapshotRequest{} }},
-		{"slot-request", &messages.SlotRequest{V: 1, Cluster: "main", Node: "db-2", Resync: resyncID, Action: messages.SlotReserve},
-			func() messages.Document { return &messages.SlotRequest{} }},
+		{
+			"snapshot-request", &messages.SnapshotRequest{V: 1, Cluster: "main", Node: "db-2", MinStartLSN: 0x16_B3000000, MaxAgeMS: 60000},
+			func() messages.Document { return &messages.SnapshotRequest{} },
+		},
+		{
+			"slot-request", &messages.SlotRequest{V: 1, Cluster: "main", Node: "db-2", Resync: resyncID, Action: messages.SlotReserve},
+			func() messages.Document { return &messages.SlotRequest{} },
+		},
 		{"slot-reply", &messages.SlotReply{V: 1, Slot: slot}, func() messages.Document { return &messages.SlotReply{} }},
-		{"error-reply", &messages.ErrorReply{V: 1, Code: messages.CodeRefused, Error: "snapshot: the pool is full", Remedy: "free space"},
-			func() messages.Document { return &messages.ErrorReply{} }},
-		{"stream-request", &messages.StreamRequest{V: 1, Cluster: "main", Node: "db-2", Dataset: "ts fast", To: 12, From: 11, Token: "1-ab12-c0ffee"},
-			func() messages.Document { return &messages.StreamRequest{} }},
+		{
+			"error-reply", &messages.ErrorReply{V: 1, Code: messages.CodeRefused, Error: "snapshot: the pool is full", Remedy: "free space"},
+			func() messages.Document { return &messages.ErrorReply{} },
+		},
+		{
+			"stream-request", &messages.StreamRequest{V: 1, Cluster: "main", Node: "db-2", Dataset: "ts fast", To: 12, From: 11, Token: "1-ab12-c0ffee"},
+			func() messages.Document { return &messages.StreamRequest{} },
+		},
 		{"stream-record", &messages.StreamRecord{
 			V: 1, Stream: streamID, Cluster: "main", Node: "db-1", Dataset: "ts fast", To: 12, From: 11, Flags: messages.FlagsRaw, Resumed: true,
 			Attempt: msgID, State: messages.StreamRunning, Estimate: big, Sent: 3, Parts: 4, Readers: []messages.NodeName{"db-2", "db-3"}, Error: "x", Lease: 7, At: sampleTime,
@@ -109,19 +121,23 @@ func samples() []sample {
 			V: 1, Stream: streamID, Attempt: msgID, Index: 3, Offset: 3 << 25, Size: 1 << 25, Object: messages.PartObject(streamID, msgID, 3),
 			Nuid: "AbCdEf0123456789xyzXYZ", Chunks: 64, SHA256: hash, Chain: hash,
 		}, func() messages.Document { return &messages.Part{} }},
-		{"stream-end", &messages.StreamEnd{V: 1, Stream: streamID, Attempt: msgID, Parts: 4, Size: 1 << 27, Chain: hash, To: 12, From: 11},
-			func() messages.Document { return &messages.StreamEnd{} }},
+		{
+			"stream-end", &messages.StreamEnd{V: 1, Stream: streamID, Attempt: msgID, Parts: 4, Size: 1 << 27, Chain: hash, To: 12, From: 11},
+			func() messages.Document { return &messages.StreamEnd{} },
+		},
 		{"status", &messages.NodeStatus{
 			V: 1, Cluster: "main", Node: "db-2", Sidecar: "secondary", Version: "1.0.0", At: sampleTime, Role: messages.RoleStandby, Identity: &id,
 			Phase: messages.PhaseIdle, Verdict: messages.VerdictHealthy, Reason: messages.ReasonStreaming, Evidence: "a wal receiver streams",
 			Base: snapID, Last: sampleReport(), Kept: []messages.Dataset{"tank/pg.pgresync-old"},
 		}, func() messages.Document { return &messages.NodeStatus{} }},
-		{"trigger", &messages.Trigger{V: 1, By: "dba", Reason: "after maintenance", Full: true, ExpiresAt: sampleTime},
-			func() messages.Document { return &messages.Trigger{} }},
+		{
+			"trigger", &messages.Trigger{V: 1, By: "dba", Reason: "after maintenance", Full: true, ExpiresAt: sampleTime},
+			func() messages.Document { return &messages.Trigger{} },
+		},
 	}
 }
 
-// with replaces the first occurrence in a document's text.
-func with(doc []byte, old, replacement string) []byte {
-	return bytes.Replace(doc, []byte(old), []byte(replacement), 1)
+// withHead replaces a document's beginning, its version.
+func withHead(doc []byte, head string) []byte {
+	return append([]byte(head), bytes.TrimPrefix(doc, []byte(`{"v":1`))...)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"strings"
 	"time"
@@ -22,13 +23,15 @@ const (
 	defaultBackupTimeout = 2 * time.Minute
 )
 
-// Database asks one PostgreSQL server over SQL and the replication protocol. Each
-// call opens a connection of its own and closes it: a sidecar asks seldom, and a
-// connection that is not there needs no care when the server restarts. All
-// methods are safe for concurrent use.
+// Database asks one PostgreSQL server over SQL and the replication protocol. One
+// SQL connection is kept between calls, because forking a backend costs the server
+// far more than the questions do; a bracket and a walsender get connections of
+// their own. All methods are safe for concurrent use.
 type Database struct {
 	config        *pgx.ConnConfig
 	backupTimeout time.Duration
+	idle          idle
+	known         known
 }
 
 // Option changes a Database from its defaults.
@@ -98,9 +101,7 @@ func harden(c *pgx.ConnConfig) {
 		"tcp_keepalives_interval": "5",
 		"tcp_keepalives_count":    "3",
 	}
-	for key, value := range params {
-		c.RuntimeParams[key] = value
-	}
+	maps.Copy(c.RuntimeParams, params)
 	if c.RuntimeParams["application_name"] == "" {
 		c.RuntimeParams["application_name"] = "pgresync"
 	}
@@ -108,17 +109,40 @@ func harden(c *pgx.ConnConfig) {
 
 func millis(d time.Duration) string { return fmt.Sprintf("%dms", max(d.Milliseconds(), 1)) }
 
-// with runs f on a connection of its own. what is the operation for the error,
-// remedy what gives the role a right that it lacks.
+// with runs f on a connection that nobody else uses meanwhile. what is the
+// operation for the error, remedy what gives the role a right that it lacks.
 func (d *Database) with(ctx context.Context, what, remedy string, f func(ctx context.Context, c *pgx.Conn) error) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	conn, err := pgx.ConnectConfig(ctx, d.config.Copy())
+	conn, err := d.connection(ctx)
 	if err != nil {
 		return d.fail(ctx, what, remedy, err)
 	}
-	defer closeBounded(ctx, conn.Close)
-	return d.fail(ctx, what, remedy, f(ctx, conn))
+	err = f(ctx, conn)
+	if err != nil || !d.idle.put(conn) {
+		closeBounded(ctx, conn.Close)
+	}
+	return d.fail(ctx, what, remedy, err)
+}
+
+// connection is the kept one if it still answers, else a new one.
+func (d *Database) connection(ctx context.Context) (*pgx.Conn, error) {
+	if conn := d.idle.take(); conn != nil {
+		// The server may have restarted; a statement on a dead connection must not be the
+		// one that acts.
+		if conn.Ping(ctx) == nil {
+			return conn, nil
+		}
+		closeBounded(ctx, conn.Close)
+	}
+	return pgx.ConnectConfig(ctx, d.config.Copy())
+}
+
+// Close ends the kept connection.
+func (d *Database) Close(ctx context.Context) {
+	if conn := d.idle.take(); conn != nil {
+		closeBounded(ctx, conn.Close)
+	}
 }
 
 // replicating is with on a walsender. "database" is chosen over plain physical

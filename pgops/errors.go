@@ -136,12 +136,22 @@ func explain(log string) (messages.Reason, string) {
 			return k.reason, line
 		}
 	}
-	for _, severity := range []string{"PANIC:", "FATAL:"} {
-		if line, ok := lineWith(log, severity); ok {
-			return messages.ReasonServerDown, line
+	return messages.ReasonServerDown, lastSevere(log)
+}
+
+// lastSevere finds the first PANIC, or else the last FATAL that does not merely
+// turn a client away from a server that starts or stops.
+func lastSevere(log string) string {
+	fatal := ""
+	for line := range strings.Lines(log) {
+		if _, text, ok := strings.Cut(line, "PANIC: "); ok {
+			return "PANIC: " + strings.TrimSpace(text)
+		}
+		if _, text, ok := strings.Cut(line, "FATAL: "); ok && !strings.Contains(text, "the database system is ") {
+			fatal = "FATAL: " + strings.TrimSpace(text)
 		}
 	}
-	return messages.ReasonServerDown, ""
+	return fatal
 }
 
 // lineWith finds the last line with text, together with the DETAIL line that
@@ -159,12 +169,10 @@ func lineWith(log, text string) (string, bool) {
 	return strings.TrimSpace(line), true
 }
 
-// controlDamaged tells whether pg_controldata doubts what it printed: "WARNING:
-// Calculated CRC checksum …" up to 16, "pg_controldata: warning: …" on stderr
-// from 17 on, and in both "WARNING: invalid WAL segment size".
-func controlDamaged(line string) bool {
-	return strings.HasPrefix(line, "WARNING:") || strings.Contains(line, "pg_controldata: warning:")
-}
+// controlDamaged tells whether pg_controldata doubts what it printed (text as
+// captured on 15.18). From 17 on it says so on standard error and still exits 0,
+// which is not seen here; PostgreSQL itself refuses such a file when it starts.
+func controlDamaged(line string) bool { return strings.HasPrefix(line, "WARNING:") }
 
 // controlInProduction is pg_controldata's word, in the C locale, for the state of
 // a primary that runs or crashed.

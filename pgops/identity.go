@@ -4,6 +4,9 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/pgresync/pgresync/messages"
 )
@@ -19,7 +22,10 @@ import (
 // restartpoint, which lags behind a switch by up to checkpoint_timeout and says 1
 // long after a promotion (walsender.c, GetStandbyFlushRecPtr).
 func (d *Database) Identity(ctx context.Context) (messages.Identity, error) {
-	var id messages.Identity
+	started, id, ok := d.samePrimary(ctx)
+	if ok {
+		return id, nil
+	}
 	err := d.replicating(ctx, "identify PostgreSQL", func(ctx context.Context, s session) (err error) {
 		id, err = s.identity(ctx)
 		return err
@@ -27,7 +33,35 @@ func (d *Database) Identity(ctx context.Context) (messages.Identity, error) {
 	if err != nil {
 		return messages.Identity{}, err
 	}
+	if !started.IsZero() {
+		d.known.learn(started, id)
+	}
 	return id, nil
+}
+
+// samePrimary answers from what is known if one SQL statement shows that the server
+// is still the primary it was. Otherwise, and on any error, the walsender is asked,
+// which reports errors better.
+func (d *Database) samePrimary(ctx context.Context) (started time.Time, id messages.Identity, ok bool) {
+	var file, lsn *string
+	err := d.with(ctx, "identify PostgreSQL", "", func(ctx context.Context, c *pgx.Conn) error {
+		return c.QueryRow(ctx, `SELECT pg_postmaster_start_time(),
+			CASE WHEN NOT pg_is_in_recovery() THEN pg_walfile_name(pg_current_wal_lsn()) END,
+			CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_lsn()::text END`).Scan(&started, &file, &lsn)
+	})
+	if err != nil || file == nil || lsn == nil || len(*file) != 24 {
+		return started, id, false
+	}
+	timeline, err := strconv.ParseUint((*file)[:8], 16, 32)
+	if err != nil {
+		return started, id, false
+	}
+	at, err := messages.ParseLSN(*lsn)
+	if err != nil {
+		return started, id, false
+	}
+	id, ok = d.known.primary(started, messages.Timeline(timeline), at)
+	return started, id, ok
 }
 
 func (s session) identity(ctx context.Context) (id messages.Identity, err error) {

@@ -34,6 +34,13 @@ func (c *copied) placeWAL() error {
 	if s.WALDir == "" || s.WALStaged == "" {
 		return c.emptyWAL(c.root, walDir)
 	}
+	// A fresh dataset is empty, and the publisher's WAL may live in a directory of its.
+	if err := os.MkdirAll(s.WALStaged, 0o700); err != nil {
+		return err
+	}
+	if err := os.Chown(s.WALStaged, s.UID, s.GID); err != nil {
+		return err
+	}
 	staged, err := os.OpenRoot(s.WALStaged)
 	if err != nil {
 		return err

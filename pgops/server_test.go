@@ -180,8 +180,8 @@ func TestStartSaysThatSettingsAreTooLow(t *testing.T) {
 				!strings.Contains(err.Error(), "max_connections = 10") {
 				t.Errorf("got %+v, want settings-too-low with the parameter", e)
 			}
-			if strings.Contains(e.LogTail, "database system is shut down\n"+"x") || len(e.LogTail) > 9<<10 {
-				t.Errorf("log tail: got %d bytes", len(e.LogTail))
+			if e.LogTail == "" || len(e.LogTail) > 9<<10 {
+				t.Errorf("log tail: got %d bytes, want some, but not the whole log", len(e.LogTail))
 			}
 			running(t, s, false)
 		})
@@ -193,18 +193,15 @@ func TestStartThatTakesTooLongLeavesItRunning(t *testing.T) {
 	p := pgtest.New(t, pgtest.Options{})
 	c := p.Standby(t, pgtest.Options{})
 	c.Stop(t, "fast")
-	label := ""
-	_, err := database(t, p, pgtest.Superuser).Backup(t.Context(), "x", nop)
-	if err != nil {
-		t.Fatal(err)
+	// The first switches to a segment that the standby never saw: that of the second.
+	for range 2 {
+		b, err := database(t, p, pgtest.Superuser).Backup(t.Context(), "x", nop)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Write(t, "backup_label", string(b.Label))
 	}
-	b, err := database(t, p, pgtest.Superuser).Backup(t.Context(), "y", nop)
-	if err != nil {
-		t.Fatal(err)
-	}
-	label = string(b.Label)
 	p.Stop(t, "immediate")
-	c.Write(t, "backup_label", label) // its WAL is on a primary that is gone
 	s, err := pgops.NewServer(pgops.ServerOptions{
 		BinDir: c.BinDir, DataDir: c.DataDir, User: pgtest.User(t), LogFile: c.LogFile, StartTimeout: 2 * time.Second,
 	})

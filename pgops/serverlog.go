@@ -40,10 +40,10 @@ func (l *serverLogs) tail() string {
 			if !filepath.IsAbs(path) {
 				path = filepath.Join(l.dataDir, path)
 			}
-			text += l.read(path, 0)
+			return clipFront(text+l.read(path, 0), maxLogTail)
 		}
 	}
-	return clipFront(text, maxLogTail)
+	return text
 }
 
 // read returns what stands after offset, at most maxLogTail bytes from the end.

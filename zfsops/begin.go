@@ -17,6 +17,7 @@ const (
 	beginMagic   = 0x2F5bacbac // DMU_BACKUP_MAGIC
 	substream    = 1           // DMU_SUBSTREAM: one snapshot; 2 is a package of -R or -I
 	objsetZFS    = 2           // DMU_OST_ZFS: a file system; 3 is a volume
+	flagClone    = 1           // DRR_FLAG_CLONE
 	toNameOffset = 56
 )
 
@@ -47,6 +48,10 @@ type Begin struct {
 	Package bool
 	// FileSystem is false for a volume.
 	FileSystem bool
+	// Clone is true for an increment whose base lies in another dataset of the
+	// sender, the origin of the sent one. It can be received only as a new file
+	// system (zfs_receive_one, lib/libzfs/libzfs_sendrecv.c).
+	Clone bool
 }
 
 var errNotBegin = errors.New("not a ZFS send stream")
@@ -78,6 +83,7 @@ func ParseBegin(b []byte) (Begin, error) {
 		Features:   Features(info >> 2), // DMU_GET_FEATUREFLAGS
 		Package:    info&3 != substream, // DMU_GET_STREAM_HDRTYPE
 		FileSystem: order.Uint32(b[32:]) == objsetZFS,
+		Clone:      order.Uint32(b[36:])&flagClone != 0,
 	}, nil
 }
 
@@ -96,6 +102,9 @@ func (b *Begin) Append(to []byte) []byte {
 	order.PutUint64(rec[16:], info)
 	if b.FileSystem {
 		order.PutUint32(rec[32:], objsetZFS)
+	}
+	if b.Clone {
+		order.PutUint32(rec[36:], flagClone)
 	}
 	order.PutUint64(rec[40:], uint64(b.ToGUID))
 	order.PutUint64(rec[48:], uint64(b.FromGUID))

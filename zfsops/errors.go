@@ -87,6 +87,7 @@ func says(pattern string) *regexp.Regexp { return regexp.MustCompile(`(?m)` + pa
 
 const (
 	hintMode    = "sudo, or the permissions of zfs-allow(8) and of /dev/zfs"
+	hintPartial = "resume or abort the partial receive first"
 	hintDiverge = "the newest snapshot here is not the stream's base: receive under a new name"
 )
 
@@ -104,7 +105,7 @@ var meanings = []meaning{
 	{says(`No space left on device`), messages.ErrNoSpace, "free space in the pool, or raise the quota"},
 	{says(`size is greater than available space`), messages.ErrNoSpace, "lower the reservation, or free space in the pool"},
 
-	{says(`partially-complete state from "zfs receive -s"`), messages.ErrBusy, "resume or abort the partial receive first"},
+	{says(`partially-complete state from "zfs receive -s"`), messages.ErrBusy, hintPartial},
 	{says(`must specify -F to overwrite it`), messages.ErrExists, hintDiverge},
 	{says(`must destroy (it|them) to overwrite it`), messages.ErrExists, hintDiverge},
 	{says(`^match incremental source`), messages.ErrExists, hintDiverge},
@@ -138,6 +139,7 @@ var meanings = []meaning{
 	{says(`incremental source \(.*\) does not exist`), messages.ErrNotFound, ""},
 	{says(`incremental source could not be found`), messages.ErrNotFound, ""},
 	{says(`local origin for clone .* does not exist`), messages.ErrNotFound, "the stream's base snapshot is not here"},
+	{says(`specified origin fs \(.*\) does not exist`), messages.ErrNotFound, "the stream's base snapshot is not here"},
 	{says(`destination '.*' does not exist`), messages.ErrNotFound, ""},
 	{says(`parent does not exist`), messages.ErrNotFound, ""},
 	{says(`no such tag on this dataset`), messages.ErrNotFound, ""},
@@ -150,6 +152,7 @@ var meanings = []meaning{
 
 	{says(`The ZFS modules are not loaded`), messages.ErrUnavailable, "modprobe zfs, as root"},
 	{says(`The ZFS modules cannot be auto-loaded`), messages.ErrUnavailable, "modprobe zfs, as root"},
+	{says(`/dev/zfs and /proc/self/mounts are required`), messages.ErrUnavailable, "modprobe zfs, as root"},
 	{says(`zfs_version_kernel\(\) failed: .*`), messages.ErrUnavailable, "modprobe zfs, as root"},
 	{says(`pool I/O is currently suspended`), messages.ErrUnavailable, "zpool status"},
 	{says(`pool is unavailable`), messages.ErrUnavailable, "zpool status"},

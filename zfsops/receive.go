@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"maps"
+	"slices"
 
 	"github.com/pgresync/pgresync/internal/command"
 	"github.com/pgresync/pgresync/messages"
@@ -20,6 +23,15 @@ import (
 // early. What had arrived by then is kept, List shows its token, and a Receive of
 // the resumed stream into the same names goes on from there.
 //
+// An increment into a name that does not exist yet becomes a branch: a clone of
+// the snapshot that has the GUID From, the nearest one in the pool;
+// messages.ErrNotFound if there is none. An increment into an existing dataset is
+// messages.ErrExists if the dataset has changed since From or does not have it,
+// or if the sender's dataset is a clone and From is its origin's.
+// messages.ErrBusy means that another partial receive waits there;
+// messages.ErrPermission may mean that the data has arrived but a property of
+// spec.Set was not allowed to be set.
+//
 // Receive does not return before r's last Read does. If zfs recv fails while r
 // blocks and r is an io.Closer, r is closed.
 func (z *ZFS) Receive(ctx context.Context, spec messages.ReceiveSpec, r io.Reader) error {
@@ -34,16 +46,28 @@ func (z *ZFS) Receive(ctx context.Context, spec messages.ReceiveSpec, r io.Reade
 		return &Error{Op: a.op, Object: a.object, Kind: messages.ErrStreamCut, Cause: err}
 	}
 	begin, err := ParseBegin(record)
+	if err == nil {
+		err = begin.check(spec.To, spec.From)
+	}
 	if err != nil {
 		return a.wrap(err)
 	}
-	if err := begin.check(spec.To, spec.From); err != nil {
-		return a.wrap(err)
-	}
-	args = append(append([]string{"receive", "-s", "-u"}, args...), string(target))
-	if err := z.feed(ctx, a, args, &watched{head: bytes.NewReader(record), rest: r}); err != nil {
+	origin, err := z.origin(ctx, a, &spec)
+	if err != nil {
 		return err
 	}
+	args = append(append([]string{"receive", "-s", "-u"}, args...), append(origin, string(target))...)
+	if err := z.feed(ctx, a, args, &watched{head: bytes.NewReader(record), rest: r}); err != nil {
+		return z.explain(ctx, a, spec.Into, err)
+	}
+	return z.checkReceived(ctx, a, &spec)
+}
+
+// checkReceived looks at what an exit status of 0 is worth. zfs recv also exits 0
+// when it was not allowed to set a property given with -o (OpenZFS 2.3.9, "cannot
+// receive readonly property on …: permission denied").
+func (z *ZFS) checkReceived(ctx context.Context, a act, spec *messages.ReceiveSpec) error {
+	target := spec.Into.Snapshot(spec.Snapshot)
 	got, err := z.guid(ctx, a.op, target)
 	if err != nil {
 		return err
@@ -51,7 +75,78 @@ func (z *ZFS) Receive(ctx context.Context, spec messages.ReceiveSpec, r io.Reade
 	if got != spec.To {
 		return a.is(messages.ErrStreamMismatch, "what was received has GUID %s, announced was %s", got, spec.To)
 	}
+	if len(spec.Set) == 0 {
+		return nil
+	}
+	keys := slices.Sorted(maps.Keys(spec.Set))
+	props, err := z.get(ctx, on(a.op, spec.Into), keys...)
+	if err != nil {
+		return err
+	}
+	for _, key := range keys {
+		if !props[key].local() {
+			return &Error{Op: a.op, Object: a.object, Kind: messages.ErrPermission, Hint: "zfs allow … " + key,
+				Cause: fmt.Errorf("the data was received, but property %s was not set", key)}
+		}
+	}
 	return nil
+}
+
+// origin says from what a new dataset is to be cloned. Without it zfs recv makes
+// a branch only from streams whose sender was a clone too (DRR_FLAG_CLONE).
+func (z *ZFS) origin(ctx context.Context, a act, spec *messages.ReceiveSpec) ([]string, error) {
+	if spec.From == 0 {
+		return nil, nil
+	}
+	_, err := z.get(ctx, on(a.op, spec.Into), "type")
+	if !errors.Is(err, messages.ErrNotFound) {
+		return nil, err
+	}
+	for d := spec.Into.Parent(); d != ""; d = d.Parent() {
+		out, err := z.output(ctx, on(a.op, d), "list", "-Hp", "-r", "-t", "snapshot", "-o", "name,guid,"+messages.PropCluster, string(d))
+		if err != nil {
+			return nil, err
+		}
+		rows, err := parseTable(out, 3)
+		if err != nil {
+			return nil, a.wrap(err)
+		}
+		if name := chooseOrigin(rows, spec.From); name != "" {
+			return []string{"-o", "origin=" + name}, nil
+		}
+	}
+	return nil, a.is(messages.ErrNotFound, "no snapshot with the base's GUID %s in the pool", spec.From)
+}
+
+// chooseOrigin prefers a snapshot of ours to a foreign one of the same content,
+// which would be kept from being destroyed by its owner.
+func chooseOrigin(rows [][]string, from messages.GUID) (name string) {
+	for _, row := range rows {
+		if row[1] != from.String() {
+			continue
+		}
+		if orEmpty(row[2]) != "" {
+			return row[0]
+		}
+		if name == "" {
+			name = row[0]
+		}
+	}
+	return name
+}
+
+// explain tells a partial receive that is in the way from a dataset that is:
+// zfs recv says "exists" of the beginning of a full receive.
+func (z *ZFS) explain(ctx context.Context, a act, into messages.Dataset, err error) error {
+	var e *Error
+	if !errors.As(err, &e) || !errors.Is(e.Kind, messages.ErrExists) {
+		return err
+	}
+	got, getErr := z.get(ctx, on(a.op, into), "receive_resume_token")
+	if getErr == nil && orEmpty(got["receive_resume_token"].value) != "" {
+		e.Kind, e.Hint = messages.ErrBusy, hintPartial
+	}
+	return err
 }
 
 func (z *ZFS) feed(ctx context.Context, a act, args []string, in *watched) error {
@@ -66,8 +161,9 @@ func (z *ZFS) feed(ctx context.Context, a act, args []string, in *watched) error
 	}
 	err := a.failed(runErr)
 	var e *Error
-	if in.err != nil && errors.As(err, &e) {
-		// Whatever zfs recv says of it, this is why.
+	// An error of a stream that was closed because zfs recv had failed is not in
+	// runErr; one that is there is the reason, whatever zfs recv says of it.
+	if in.err != nil && errors.Is(runErr, in.err) && errors.As(err, &e) {
 		e.Kind, e.Hint = messages.ErrStreamCut, ""
 	}
 	return err

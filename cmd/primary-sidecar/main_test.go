@@ -54,7 +54,7 @@ func compare(t *testing.T, file, got, want string) {
 		return
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("%s is out of date, run `go test ./cmd/primary-sidecar -update` (-want +got):\n%s", file, diff)
+		t.Errorf("%s is out of date, run `make docs` (-want +got):\n%s", file, diff)
 	}
 }
 

@@ -67,6 +67,14 @@ func postgresBin() string {
 	return dirs[len(dirs)-1]
 }
 
+// String names the process and says how it ended.
+func (p *Process) String() string {
+	if p.Running() {
+		return p.name
+	}
+	return fmt.Sprintf("%s (%v)", p.name, p.err)
+}
+
 // PID is the child's process id.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 

@@ -32,10 +32,11 @@ func (n *Node) sidecarEnv(kind string) map[string]string {
 	if kind == Primary {
 		maps.Copy(env, map[string]string{
 			"PGRESYNC_NATS_URL": "embedded", "PGRESYNC_NATS_LISTEN": n.Address() + ":4222",
+			"PGRESYNC_NATS_USER": natsUser, "PGRESYNC_NATS_PASSWORD": natsPassword,
 			"PGRESYNC_NATS_STORE_DIR": "/var/lib/pgresync/nats",
 			"PGRESYNC_ADVERTISE_HOST": n.Address(),
-			"PGRESYNC_LEASE_TTL":      "5s", "PGRESYNC_GATHER": "1s", "PGRESYNC_LINGER": "15s",
-			"PGRESYNC_PART_SIZE": "4MiB", "PGRESYNC_WINDOW": "16MiB",
+			"PGRESYNC_LEASE_TTL":      "15s", "PGRESYNC_GATHER": "1s", "PGRESYNC_LINGER": "15s",
+			"PGRESYNC_PART_SIZE": "2MiB", "PGRESYNC_WINDOW": "8MiB",
 		})
 		return env
 	}

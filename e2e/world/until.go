@@ -21,7 +21,7 @@ func Until(ctx context.Context, what string, limit time.Duration, check func(ctx
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("waited %s for %s: %w; last seen: %s", limit, what, ctx.Err(), detail)
+			return fmt.Errorf("waited %s for %s: %w; last seen: %s", limit, what, context.Cause(ctx), detail)
 		case <-tick.C:
 		}
 	}

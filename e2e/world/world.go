@@ -14,9 +14,12 @@ import (
 
 const (
 	bridge = "pgrw0"
-	// NATSURL is where the broker listens, whether it is embedded in the primary
-	// sidecar of the first node or started by StartNATS.
-	NATSURL = "nats://10.77.0.1:4222"
+	// The broker's only account: an embedded server that others can reach refuses to
+	// run without one.
+	natsUser, natsPassword = "pgresync", "lab"
+	// NATSURL is where the broker listens: it is embedded in the primary sidecar of
+	// the first node.
+	NATSURL = "nats://" + natsUser + ":" + natsPassword + "@10.77.0.1:4222"
 )
 
 // Options say what world to build.
@@ -102,12 +105,17 @@ func (w *World) Nodes() []*Node { return w.order }
 
 // NATS runs the stock nats command beside the bridge and returns what it prints.
 func (w *World) NATS(ctx context.Context, args ...string) (string, error) {
-	return w.here.Run(ctx, append([]string{filepath.Join(w.o.Bin, "nats"), "--server", NATSURL}, args...)...)
+	return w.here.Run(ctx, w.natsCommand(args)...)
 }
 
-// FollowNATS starts the stock nats command beside the bridge, logging to source.
+// FollowNATS starts the stock nats command beside the bridge;
+// what it prints goes to <source>.log in the directory of logs named bridge.
 func (w *World) FollowNATS(ctx context.Context, source string, args ...string) (*Process, error) {
-	return w.here.Start(ctx, source, nil, append([]string{filepath.Join(w.o.Bin, "nats"), "--server", NATSURL}, args...)...)
+	return w.here.Start(ctx, source, nil, w.natsCommand(args)...)
+}
+
+func (w *World) natsCommand(args []string) []string {
+	return append([]string{filepath.Join(w.o.Bin, "nats"), "--server", NATSURL}, args...)
 }
 
 // Close ends every process of every node, destroys the pools and takes the network

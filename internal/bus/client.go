@@ -114,7 +114,7 @@ func (c *Client) check(endpoint string, lease messages.Lease, cluster messages.C
 	if cluster != lease.Cluster || node != lease.Node {
 		return fmt.Errorf("ask %s for %s: %w: the answer says cluster %q and node %q", lease.Node, endpoint, messages.ErrBadDocument, cluster, node)
 	}
-	if err := c.fence.observe(node, rev); err != nil {
+	if err := c.fence.admit(node, rev); err != nil {
 		return fmt.Errorf("ask %s for %s: %w", lease.Node, endpoint, err)
 	}
 	return nil

@@ -72,10 +72,11 @@ func TestConnectEndsPromptlyBeforeASilentServer(t *testing.T) {
 
 func TestConnectWaitsForAServerThatIsStillStarting(t *testing.T) {
 	s := natstest.Run(t)
+	cfg := config(s.URL(), "db1")
 	s.Stop()
 	got := make(chan error, 1)
 	go func() {
-		b, err := bus.Connect(t.Context(), config(s.URL(), "db1"))
+		b, err := bus.Connect(t.Context(), cfg)
 		if err == nil {
 			b.Close()
 		}

@@ -21,6 +21,11 @@ const (
 	ackBound = 10 * time.Second
 	// inactive is how long the server remembers the place of a node that is away.
 	inactive = 30 * 24 * time.Hour
+	// pullBatch is more than the one message that MaxAckPending lets through: with a
+	// batch of 1, nats.go v1.55.0 forgets to ask for the next message when this one
+	// is consumed before its pull goroutine has settled, and stalls for two
+	// heartbeats (jetstream/pull.go checkPending, about once in 60 starts).
+	pullBatch = 16
 	// pullHeartbeat: two missing ones mean that the server forgot the request.
 	pullHeartbeat = 5 * time.Second
 	pullExpiry    = 30 * time.Second
@@ -78,7 +83,7 @@ func (b *Bus) consumeWhileUp(ctx context.Context, c *consumer, at *place, health
 	if err != nil {
 		return err
 	}
-	it, err := cons.Messages(jetstream.PullMaxMessages(1), jetstream.PullExpiry(pullExpiry), jetstream.PullHeartbeat(pullHeartbeat))
+	it, err := cons.Messages(jetstream.PullMaxMessages(pullBatch), jetstream.PullExpiry(pullExpiry), jetstream.PullHeartbeat(pullHeartbeat))
 	if err != nil {
 		return err
 	}
@@ -165,7 +170,7 @@ func (b *Bus) ensureConsumer(ctx context.Context, c *consumer, at *place) (cons 
 		case errors.Is(err, jetstream.ErrConsumerNotFound):
 			cons, err = b.createConsumer(ctx, stream, c, at.seq)
 		case err == nil && !consumerFits(cons.CachedInfo().Config, c):
-			cons, err = b.alterConsumer(ctx, stream, c, cons.CachedInfo().Config)
+			cons, err = alterConsumer(ctx, stream, c, cons.CachedInfo().Config)
 		}
 		return err
 	})
@@ -187,31 +192,29 @@ func (b *Bus) createConsumer(ctx context.Context, stream jetstream.Stream, c *co
 	if after > 0 {
 		cfg.DeliverPolicy, cfg.OptStartSeq, cfg.OptStartTime = jetstream.DeliverByStartSequencePolicy, after+1, nil
 	}
-	return b.withFilter(c, cfg, func(cfg jetstream.ConsumerConfig) (jetstream.Consumer, error) {
-		return stream.CreateConsumer(ctx, cfg)
-	})
+	return filtered(ctx, stream, c, cfg, stream.CreateConsumer)
 }
 
-func (b *Bus) alterConsumer(ctx context.Context, stream jetstream.Stream, c *consumer, have jetstream.ConsumerConfig) (jetstream.Consumer, error) {
+func alterConsumer(ctx context.Context, stream jetstream.Stream, c *consumer, have jetstream.ConsumerConfig) (jetstream.Consumer, error) {
 	have.MaxAckPending, have.AckWait = 1, ackWait
-	return b.withFilter(c, have, func(cfg jetstream.ConsumerConfig) (jetstream.Consumer, error) {
-		return stream.UpdateConsumer(ctx, cfg)
-	})
+	return filtered(ctx, stream, c, have, stream.UpdateConsumer)
 }
 
-// withFilter sets the subjects. A server before 2.10 knows one filter only; it
-// is then given a common wildcard, and deliver's handlers pick.
-func (b *Bus) withFilter(c *consumer, cfg jetstream.ConsumerConfig, do func(jetstream.ConsumerConfig) (jetstream.Consumer, error)) (jetstream.Consumer, error) {
+// filtered sets the subjects. A server before 2.10 knows one filter only; it
+// drops several without a word and makes the consumer without any, which will
+// do, since handlers look at the subject too.
+func filtered(ctx context.Context, stream jetstream.Stream, c *consumer, cfg jetstream.ConsumerConfig,
+	write func(context.Context, jetstream.ConsumerConfig) (jetstream.Consumer, error),
+) (jetstream.Consumer, error) {
 	cfg.FilterSubject, cfg.FilterSubjects = "", nil
 	if len(c.subjects) == 1 {
 		cfg.FilterSubject = c.subjects[0]
-		return do(cfg)
+	} else {
+		cfg.FilterSubjects = c.subjects
 	}
-	cfg.FilterSubjects = c.subjects
-	cons, err := do(cfg)
+	cons, err := write(ctx, cfg)
 	if errors.Is(err, jetstream.ErrConsumerMultipleFilterSubjectsNotSupported) {
-		cfg.FilterSubjects, cfg.FilterSubject = nil, b.names.Triggers()
-		cons, err = do(cfg)
+		return stream.Consumer(ctx, c.durable)
 	}
 	return cons, err
 }

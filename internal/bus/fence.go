@@ -21,21 +21,39 @@ type fence struct {
 	created time.Time
 }
 
-// observe takes note that node held the lease at rev. It returns ErrUnavailable
-// when that was an earlier term: what was read is old, look again.
+// observe takes note that node holds the lease at rev, as read from the bucket.
+// It returns ErrUnavailable when another node is known to have held it later:
+// what was read is old, look again.
 func (f *fence) observe(node messages.NodeName, rev uint64) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	switch {
-	case node == f.node && rev >= f.floor:
-		f.top = max(f.top, rev)
 	case node != f.node && rev > f.top:
 		f.node, f.floor, f.top = node, f.top+1, rev
-	default:
-		return fmt.Errorf("%w: node %s at lease revision %d has been succeeded by node %s at revision %d",
-			messages.ErrUnavailable, node, rev, f.node, f.top)
+	case node != f.node:
+		f.floor = max(f.floor, rev+1) // an earlier term, seen late, is a bound too
 	}
+	if err := f.refuse(node, rev); err != nil {
+		return err
+	}
+	f.top = max(f.top, rev)
 	return nil
+}
+
+// admit checks the revision in an answer. It learns nothing from it: a made-up
+// number must not lock out the next holder.
+func (f *fence) admit(node messages.NodeName, rev uint64) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.refuse(node, rev)
+}
+
+func (f *fence) refuse(node messages.NodeName, rev uint64) error {
+	if node == f.node && rev >= f.floor {
+		return nil
+	}
+	return fmt.Errorf("%w: node %s at lease revision %d has been succeeded by node %s at revision %d",
+		messages.ErrUnavailable, node, rev, f.node, f.top)
 }
 
 // renew forgets everything when the bucket is another one than before.

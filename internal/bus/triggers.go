@@ -37,7 +37,7 @@ func (b *Bus) Triggers(ctx context.Context, durable string, subjects []string, m
 	}
 	c.handle = func(ctx context.Context, m jetstream.Msg, md *jetstream.MsgMetadata) outcome {
 		if !c.matchesAny(m.Subject()) {
-			return done // another node's; see withFilter
+			return done // another node's; see filtered
 		}
 		target, t, err := b.readTrigger(m, md.Timestamp, maxAge)
 		if err != nil {

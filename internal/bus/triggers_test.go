@@ -298,3 +298,40 @@ func TestTriggersRefuseWrongArguments(t *testing.T) {
 		}
 	}
 }
+
+// A pull of one message at a time stalled for ten seconds about once in sixty
+// starts; see pullBatch.
+func TestTriggersAreObeyedAtOnceAfterAStart(t *testing.T) {
+	s := natstest.Run(t)
+	b := node(t, s, "db2")
+	js := s.JetStream(t)
+	for i := range 60 {
+		stream, err := js.Stream(t.Context(), names.Stream())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := stream.Purge(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		durable := fmt.Sprintf("d%d", i)
+		commands := make(chan struct{}, 8)
+		stop := run(t, func(ctx context.Context) error {
+			return b.Triggers(ctx, durable, []string{names.Triggers()}, time.Hour,
+				func(context.Context, messages.TriggerTarget, messages.Trigger, time.Time) error {
+					commands <- struct{}{}
+					return nil
+				})
+		})
+		begin := time.Now()
+		for _, subject := range []string{names.Triggers()[:len(names.Triggers())-1] + "reboot", names.TriggerSnapshot()} {
+			if _, err := js.Publish(t.Context(), subject, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		receive(t, commands, "the command")
+		if d := time.Since(begin); d > 8*time.Second {
+			t.Fatalf("start %d: the command took %s", i, d)
+		}
+		stop()
+	}
+}

@@ -39,9 +39,10 @@ type Command struct {
 	// environment reaches the child.
 	Env []string
 	Dir string
-	// Stdin is nil for the null device. It is read only while the child runs; if
-	// it is an io.Closer it is closed when the child fails first, so that a
-	// blocked Read ends and nothing reads it afterwards.
+	// Stdin is nil for the null device. An *os.File becomes the child's own. Any
+	// other reader is read only while the child runs; if it is an io.Closer it is
+	// closed when the child fails first, so that a blocked Read ends and nothing
+	// reads it afterwards.
 	Stdin io.Reader
 	// Credential is nil for this process's own identity.
 	Credential *Credential
@@ -117,11 +118,14 @@ func (c Command) argv() []string { return append([]string{c.Path}, c.Args...) }
 
 // startFed starts the child with r as its standard input.
 func (p *process) startFed(r io.Reader) (*feeder, error) {
-	feed, err := newFeeder(r)
-	if err != nil {
-		return nil, p.failed(err)
-	}
-	if feed != nil {
+	var feed *feeder
+	var err error
+	if file, ok := r.(*os.File); ok {
+		p.cmd.Stdin = file // the child reads it itself
+	} else if r != nil {
+		if feed, err = newFeeder(r); err != nil {
+			return nil, p.failed(err)
+		}
 		p.cmd.Stdin = feed.child
 	}
 	err = p.cmd.Start()

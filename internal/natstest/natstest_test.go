@@ -1,6 +1,7 @@
 package natstest_test
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -34,4 +35,21 @@ func TestRestartKeepsPortAndData(t *testing.T) {
 	if got := stream.CachedInfo().State.Msgs; got != 1 {
 		t.Errorf("after a restart the stream holds %d messages, want 1", got)
 	}
+}
+
+func TestClusterElectsAndStepsDown(t *testing.T) {
+	c := natstest.Cluster(t, 3)
+	js := c.JetStream(t)
+	_, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}, Replicas: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := c.Leader(js, "S")
+	c.StepDown(js, "S")
+	natstest.Eventually(t, 10*time.Second, "another leader", func() error {
+		if c.Leader(js, "S") == before {
+			return errors.New("the same one leads")
+		}
+		return nil
+	})
 }

@@ -3,6 +3,7 @@ package pgtest
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -65,9 +66,7 @@ func (c *Cluster) configure(tb testing.TB, o Options) {
 		"wal_level": "replica", "max_wal_senders": "8", "max_replication_slots": "8", "hot_standby": "on",
 		"min_wal_size": "2MB", "wal_retrieve_retry_interval": "100ms", "autovacuum": "off", "lc_messages": "C",
 	}
-	for name, value := range o.Settings {
-		settings[name] = value
-	}
+	maps.Copy(settings, o.Settings)
 	var b strings.Builder
 	for name, value := range settings {
 		fmt.Fprintf(&b, "%s = '%s'\n", name, strings.ReplaceAll(value, "'", "''"))

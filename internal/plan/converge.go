@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"slices"
 	"time"
 
 	"github.com/pgresync/pgresync/messages"
@@ -90,8 +91,8 @@ func took(p messages.PassReport) time.Duration { return time.Duration(p.Millis) 
 
 // rateOf is in bytes per second; of the last pass that was long enough to tell.
 func rateOf(c ConvergePolicy, done []messages.PassReport) float64 {
-	for i := len(done) - 1; i >= 0; i-- {
-		if p := done[i]; p.Bytes >= measurable && p.Millis > 0 {
+	for _, p := range slices.Backward(done) {
+		if p.Bytes >= measurable && p.Millis > 0 {
 			return float64(p.Bytes) / took(p).Seconds()
 		}
 	}

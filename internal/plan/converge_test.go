@@ -12,12 +12,12 @@ import (
 )
 
 // passes are durations; each moved 100 MiB a second.
-func passes(t testing.TB, s string) (out []messages.PassReport) {
-	t.Helper()
-	for _, f := range strings.Fields(s) {
+func passes(tb testing.TB, s string) (out []messages.PassReport) {
+	tb.Helper()
+	for f := range strings.FieldsSeq(s) {
 		d, err := time.ParseDuration(f)
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		out = append(out, messages.PassReport{Millis: d.Milliseconds(), Bytes: uint64(d.Milliseconds()) * 100 << 20 / 1000})
 	}

@@ -11,13 +11,13 @@ import (
 
 // Histories are written like "@a1 #b2": a snapshot with identity a in txg 1, a
 // bookmark with identity b in txg 2. Lower case are ours, upper case foreign.
-func history(t testing.TB, s string) messages.History {
-	t.Helper()
+func history(tb testing.TB, s string) messages.History {
+	tb.Helper()
 	var h messages.History
-	for _, f := range strings.Fields(s) {
+	for f := range strings.FieldsSeq(s) {
 		txg, err := strconv.ParseUint(f[2:], 10, 64)
 		if err != nil || f[0] != '@' && f[0] != '#' {
-			t.Fatalf("notation %q: want like @a1 or #b2", f)
+			tb.Fatalf("notation %q: want like @a1 or #b2", f)
 		}
 		h = append(h, version(f[1], messages.TXG(txg), f[0] == '#'))
 	}

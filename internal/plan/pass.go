@@ -72,7 +72,8 @@ type PassPlan struct {
 	Remove []messages.RelName
 }
 
-// GoneError: the publisher can no longer send the target. Ask for another snapshot.
+// GoneError says that the publisher can no longer send the target; ask for another
+// snapshot.
 type GoneError struct {
 	Dataset messages.RelName
 	Target  messages.GUID
@@ -83,8 +84,8 @@ func (e *GoneError) Error() string {
 	return fmt.Sprintf("plan dataset %q: the publisher has snapshot %s as a bookmark only; ask for a newer one", e.Dataset, e.Target)
 }
 
-// Is makes the error an messages.ErrNotFound.
-func (e *GoneError) Is(target error) bool { return target == messages.ErrNotFound } //nolint:errorlint // Is compares with the sentinel itself
+// Is makes the error a messages.ErrNotFound.
+func (e *GoneError) Is(target error) bool { return target == messages.ErrNotFound }
 
 // Pass plans how to bring a lineage to m's snapshot. primary gives the publisher's
 // versions of a dataset, from the node that made m; branches are the lineage's.

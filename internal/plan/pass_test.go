@@ -15,13 +15,13 @@ import (
 
 // goal is a manifest whose datasets are "name=@x9": identity and txg of the target. A
 // name that begins with '-' does not travel; "." is the root.
-func goal(t testing.TB, datasets ...string) *messages.Manifest {
-	t.Helper()
+func goal(tb testing.TB, datasets ...string) *messages.Manifest {
+	tb.Helper()
 	m := &messages.Manifest{}
 	for _, d := range datasets {
 		name, target, _ := strings.Cut(d, "=")
 		name, stays := strings.CutPrefix(name, "-")
-		s := history(t, target)[0]
+		s := history(tb, target)[0]
 		m.Datasets = append(m.Datasets, messages.ManifestDataset{
 			Name: rel(name), GUID: s.GUID, CreateTXG: s.CreateTXG, Travels: !stays,
 		})
@@ -37,21 +37,22 @@ func rel(name string) messages.RelName {
 }
 
 // tree is "dataset: versions" lines; "token" among the versions is a partial receive.
-func tree(t testing.TB, name messages.RelName, datasets ...string) plan.Branch {
-	t.Helper()
+func tree(tb testing.TB, name messages.RelName, datasets ...string) plan.Branch {
+	tb.Helper()
 	b := plan.Branch{Name: name, Histories: map[messages.RelName]messages.History{}, Tokens: map[messages.RelName]messages.ResumeToken{}}
 	for _, d := range datasets {
 		ds, versions, _ := strings.Cut(d, ":")
 		if rest, ok := strings.CutSuffix(versions, "token"); ok {
 			versions, b.Tokens[rel(ds)] = rest, "1-ab-cd"
 		}
-		b.Histories[rel(ds)] = history(t, versions)
+		b.Histories[rel(ds)] = history(tb, versions)
 	}
 	return b
 }
 
-func publisher(t testing.TB, datasets ...string) func(messages.RelName) messages.History {
-	b := tree(t, "", datasets...)
+func publisher(tb testing.TB, datasets ...string) func(messages.RelName) messages.History {
+	tb.Helper()
+	b := tree(tb, "", datasets...)
 	return func(n messages.RelName) messages.History { return b.Histories[n] }
 }
 
@@ -103,182 +104,208 @@ func TestPass(t *testing.T) {
 			"a seed when the lineage is empty",
 			[]string{".=@c3", "ts=@d3"},
 			[]string{".:@a1 @c3", "ts:@d3"},
-			nil, plan.Options{},
+			nil,
+			plan.Options{},
 			[]string{"seed data new", "data -> c full", "data/ts -> d full"},
 		},
 		{
 			"an increment from the newest common snapshot",
 			[]string{".=@c3", "ts=@d3"},
 			[]string{".:@a1 @b2 @c3", "ts:@e1 @f2 @d3"},
-			[]plan.Branch{tree(t, "data", ".:@a11 @b12", "ts:@e11 @f12")}, plan.Options{},
+			[]plan.Branch{tree(t, "data", ".:@a11 @b12", "ts:@e11 @f12")},
+			plan.Options{},
 			[]string{"increment data", "data -> c from @b2", "data/ts -> d from @f2"},
 		},
 		{
 			"a bookmark is base enough on the sending side",
 			[]string{".=@c3"},
 			[]string{".:#a1 #b2 @c3"},
-			[]plan.Branch{tree(t, "data", ".:@a11 @b12")}, plan.Options{},
+			[]plan.Branch{tree(t, "data", ".:@a11 @b12")},
+			plan.Options{},
 			[]string{"increment data", "data -> c from #b2"},
 		},
 		{
 			"a snapshot is preferred to its bookmark",
 			[]string{".=@c3"},
 			[]string{".:#b2 @b2 #b2 @c3"},
-			[]plan.Branch{tree(t, "data", ".:@b12")}, plan.Options{},
+			[]plan.Branch{tree(t, "data", ".:@b12")},
+			plan.Options{},
 			[]string{"increment data", "data -> c from @b2"},
 		},
 		{
 			"a lineage's bookmark is no base: the receiver needs the snapshot",
 			[]string{".=@c3"},
 			[]string{".:@b2 @c3"},
-			[]plan.Branch{tree(t, "data", ".:#b12")}, plan.Options{NewBranch: "data-n"},
+			[]plan.Branch{tree(t, "data", ".:#b12")},
+			plan.Options{NewBranch: "data-n"},
 			[]string{"seed data-n new", "data-n -> c full"},
 		},
 		{
 			"nothing moves when the target is there",
 			[]string{".=@c3", "ts=@d3"},
 			[]string{".:@c3", "ts:@d3"},
-			[]plan.Branch{tree(t, "data", ".:@c13", "ts:@d13")}, plan.Options{},
+			[]plan.Branch{tree(t, "data", ".:@c13", "ts:@d13")},
+			plan.Options{},
 			[]string{"none data", "data -> c have", "data/ts -> d have"},
 		},
 		{
 			"what is there is not moved again",
 			[]string{".=@c3", "ts=@d3"},
 			[]string{".:@a1 @c3", "ts:@e1 @d3"},
-			[]plan.Branch{tree(t, "data", ".:@a11 @c13", "ts:@e11")}, plan.Options{},
+			[]plan.Branch{tree(t, "data", ".:@a11 @c13", "ts:@e11")},
+			plan.Options{},
 			[]string{"increment data", "data -> c have", "data/ts -> d from @e1"},
 		},
 		{
 			"a new branch when the newest common one is not the newest in the lineage",
 			[]string{".=@c3", "ts=@d3"},
 			[]string{".:@a1 @c3", "ts:@e1 @d3"},
-			[]plan.Branch{tree(t, "data", ".:@a11 @x12", "ts:@e11 @y12")}, plan.Options{NewBranch: "data-n"},
+			[]plan.Branch{tree(t, "data", ".:@a11 @x12", "ts:@e11 @y12")},
+			plan.Options{NewBranch: "data-n"},
 			[]string{"increment data-n new", "data-n -> c from @a1 clone of @a11", "data-n/ts -> d from @e1 clone of @e11"},
 		},
 		{
 			"the whole tree goes along when one dataset needs a branch",
 			[]string{".=@c3", "ts=@d3"},
 			[]string{".:@a1 @c3", "ts:@e1 @d3"},
-			[]plan.Branch{tree(t, "data", ".:@a11", "ts:@e11 @Y12")}, plan.Options{NewBranch: "data-n"},
+			[]plan.Branch{tree(t, "data", ".:@a11", "ts:@e11 @Y12")},
+			plan.Options{NewBranch: "data-n"},
 			[]string{"increment data-n new", "data-n -> c from @a1 clone of @a11", "data-n/ts -> d from @e1 clone of @e11"},
 		},
 		{
 			"a child that is new on the publisher is received in full",
 			[]string{".=@c3", "ts=@d3"},
 			[]string{".:@a1 @c3", "ts:@d3"},
-			[]plan.Branch{tree(t, "data", ".:@a11")}, plan.Options{},
+			[]plan.Branch{tree(t, "data", ".:@a11")},
+			plan.Options{},
 			[]string{"increment data", "data -> c from @a1", "data/ts -> d full"},
 		},
 		{
 			"a child that an interrupted branch lacks is cloned from where its base is",
 			[]string{".=@c3", "ts=@d3"},
 			[]string{".:@a1 @c3", "ts:@e1 @d3"},
-			[]plan.Branch{tree(t, "data", ".:@a11 @x12", "ts:@e11 @y12"), tree(t, "data-n", ".:@c13")}, plan.Options{NewBranch: "data-o", Current: "data-n"},
+			[]plan.Branch{tree(t, "data", ".:@a11 @x12", "ts:@e11 @y12"), tree(t, "data-n", ".:@c13")},
+			plan.Options{NewBranch: "data-o", Current: "data-n"},
 			[]string{"increment data-n", "data-n -> c have", "data-n/ts -> d from @e1 clone of @e11"},
 		},
 		{
 			"another lineage is kept aside when nothing is common",
 			[]string{".=@c3"},
 			[]string{".:@c3"},
-			[]plan.Branch{tree(t, "data", ".:@x11")}, plan.Options{NewBranch: "data-n"},
+			[]plan.Branch{tree(t, "data", ".:@x11")},
+			plan.Options{NewBranch: "data-n"},
 			[]string{"seed data-n new", "data-n -> c full"},
 		},
 		{
 			"the branch with the newest base wins",
 			[]string{".=@c9"},
 			[]string{".:@a1 @b2 @c9"},
-			[]plan.Branch{tree(t, "data", ".:@a11"), tree(t, "data-2", ".:@b12"), tree(t, "data-3", ".:@x99")}, plan.Options{NewBranch: "data-n"},
+			[]plan.Branch{tree(t, "data", ".:@a11"), tree(t, "data-2", ".:@b12"), tree(t, "data-3", ".:@x99")},
+			plan.Options{NewBranch: "data-n"},
 			[]string{"increment data-2", "data-2 -> c from @b2"},
 		},
 		{
 			"a newer base is worth a new branch",
 			[]string{".=@c9"},
 			[]string{".:@a1 @b2 @c9"},
-			[]plan.Branch{tree(t, "data", ".:@a11 @b12 @x13"), tree(t, "data-2", ".:@a11")}, plan.Options{NewBranch: "data-n"},
+			[]plan.Branch{tree(t, "data", ".:@a11 @b12 @x13"), tree(t, "data-2", ".:@a11")},
+			plan.Options{NewBranch: "data-n"},
 			[]string{"increment data-n new", "data-n -> c from @b2 clone of @b12"},
 		},
 		{
 			"never backwards: a common bookmark newer than the target is no base",
 			[]string{".=@c3"},
 			[]string{".:@a1 @c3 #b5"},
-			[]plan.Branch{tree(t, "data", ".:@a11 @b15")}, plan.Options{NewBranch: "data-n"},
+			[]plan.Branch{tree(t, "data", ".:@a11 @b15")},
+			plan.Options{NewBranch: "data-n"},
 			[]string{"increment data-n new", "data-n -> c from @a1 clone of @a11"},
 		},
 		{
 			"order is the publisher's createtxg, not the manifest's of another pool",
 			[]string{".=@c900"},
 			[]string{".:@a1 @c3 @b5"},
-			[]plan.Branch{tree(t, "data", ".:@a11 @b15")}, plan.Options{NewBranch: "data-n"},
+			[]plan.Branch{tree(t, "data", ".:@a11 @b15")},
+			plan.Options{NewBranch: "data-n"},
 			[]string{"increment data-n new", "data-n -> c from @a1 clone of @a11"},
 		},
 		{
 			"a target newer than the publisher's listing is taken from the manifest",
 			[]string{".=@c9"},
 			[]string{".:@a1 @b2"},
-			[]plan.Branch{tree(t, "data", ".:@b12")}, plan.Options{},
+			[]plan.Branch{tree(t, "data", ".:@b12")},
+			plan.Options{},
 			[]string{"increment data", "data -> c from @b2"},
 		},
 		{
 			"a partial receive goes on",
 			[]string{".=@c3", "ts=@d3"},
 			[]string{".:@a1 @c3", "ts:@d3"},
-			[]plan.Branch{tree(t, "data", ".:@a11 token", "ts:token")}, plan.Options{},
+			[]plan.Branch{tree(t, "data", ".:@a11 token", "ts:token")},
+			plan.Options{},
 			[]string{"increment data", "data -> c from @a1 token", "data/ts -> d full token"},
 		},
 		{
 			"a partial seed goes on",
 			[]string{".=@c3"},
 			[]string{".:@a1 @c3"},
-			[]plan.Branch{tree(t, "data", ".:token")}, plan.Options{NewBranch: "data-n"},
+			[]plan.Branch{tree(t, "data", ".:token")},
+			plan.Options{NewBranch: "data-n"},
 			[]string{"seed data", "data -> c full token"},
 		},
 		{
 			"a partial clone goes on",
 			[]string{".=@c3"},
 			[]string{".:@a1 @c3"},
-			[]plan.Branch{tree(t, "data", ".:@a11 @x12"), tree(t, "data-n", ".:token")}, plan.Options{NewBranch: "data-n"},
+			[]plan.Branch{tree(t, "data", ".:@a11 @x12"), tree(t, "data-n", ".:token")},
+			plan.Options{NewBranch: "data-n"},
 			[]string{"increment data-n", "data-n -> c from @a1 clone of @a11 token"},
 		},
 		{
 			"partial receives of no use are given up",
 			[]string{".=@c3"},
 			[]string{".:@a1 @c3", "ts:@d3"},
-			[]plan.Branch{tree(t, "data", ".:@c13 token", "ts:@d1 token"), tree(t, "data-2", ".:@a11 token")}, plan.Options{},
+			[]plan.Branch{tree(t, "data", ".:@c13 token", "ts:@d1 token"), tree(t, "data-2", ".:@a11 token")},
+			plan.Options{},
 			[]string{"none data", "data -> c have", "remove data-2", "remove data", "remove data/ts"},
 		},
 		{
 			"parents that do not travel are made",
 			[]string{".=@c3", "-ts=@x3", "-ts/deep=@y3", "ts/deep/one=@d3", "ts/deep/two=@e3"},
 			[]string{".:@c3", "ts/deep/one:@d3", "ts/deep/two:@e3"},
-			nil, plan.Options{},
+			nil,
+			plan.Options{},
 			[]string{"seed data new", "data -> c full", "create data/ts", "create data/ts/deep", "data/ts/deep/one -> d full", "data/ts/deep/two -> e full"},
 		},
 		{
 			"parents that are there are left alone",
 			[]string{".=@c3", "-ts=@x3", "ts/one=@d3"},
 			[]string{".:@c3", "ts/one:@d3"},
-			[]plan.Branch{tree(t, "data", ".:@c13", "ts:")}, plan.Options{},
+			[]plan.Branch{tree(t, "data", ".:@c13", "ts:")},
+			plan.Options{},
 			[]string{"increment data", "data -> c have", "data/ts/one -> d full"},
 		},
 		{
 			"an empty dataset of another's making is not received into",
 			[]string{".=@c3", "ts=@d3"},
 			[]string{".:@a1 @c3", "ts:@d3"},
-			[]plan.Branch{tree(t, "data", ".:@a11", "ts:")}, plan.Options{NewBranch: "data-n"},
+			[]plan.Branch{tree(t, "data", ".:@a11", "ts:")},
+			plan.Options{NewBranch: "data-n"},
 			[]string{"increment data-n new", "data-n -> c from @a1 clone of @a11", "data-n/ts -> d full"},
 		},
 		{
 			"a full copy shares nothing with what is there",
 			[]string{".=@c3"},
 			[]string{".:@a1 @c3"},
-			[]plan.Branch{tree(t, "data", ".:@a11 @c13")}, full,
+			[]plan.Branch{tree(t, "data", ".:@a11 @c13")},
+			full,
 			[]string{"seed data-n new", "data-n -> c full"},
 		},
 		{
 			"a full copy goes on in the branch it has begun, known by name",
 			[]string{".=@c3"},
 			[]string{".:@a1 @c3"},
-			[]plan.Branch{tree(t, "data", ".:@a11 @c13"), tree(t, "data-n", ".:token")}, full,
+			[]plan.Branch{tree(t, "data", ".:@a11 @c13"), tree(t, "data-n", ".:token")},
+			full,
 			[]string{"seed data-n", "data-n -> c full token"},
 		},
 		{
@@ -301,21 +328,24 @@ func TestPass(t *testing.T) {
 			"a branch that the journal names but a crash forestalled keeps its name",
 			[]string{".=@c3"},
 			[]string{".:@a1 @c3"},
-			nil, plan.Options{NewBranch: "data-n", Current: "data-m"},
+			nil,
+			plan.Options{NewBranch: "data-n", Current: "data-m"},
 			[]string{"seed data-m new", "data-m -> c full"},
 		},
 		{
 			"of equal bases the branch in work wins",
 			[]string{".=@c3"},
 			[]string{".:@a1 @c3"},
-			[]plan.Branch{tree(t, "data", ".:@a11"), tree(t, "data-2", ".:@a11")}, plan.Options{Current: "data-2"},
+			[]plan.Branch{tree(t, "data", ".:@a11"), tree(t, "data-2", ".:@a11")},
+			plan.Options{Current: "data-2"},
 			[]string{"increment data-2", "data-2 -> c from @a1"},
 		},
 		{
 			"of equal bases the one with the least left to move wins",
 			[]string{".=@c3", "ts=@d3"},
 			[]string{".:@a1 @c3", "ts:@d3"},
-			[]plan.Branch{tree(t, "data", ".:@a11"), tree(t, "data-2", ".:@a11", "ts:@d13")}, plan.Options{},
+			[]plan.Branch{tree(t, "data", ".:@a11"), tree(t, "data-2", ".:@a11", "ts:@d13")},
+			plan.Options{},
 			[]string{"increment data-2", "data-2 -> c from @a1", "data-2/ts -> d have"},
 		},
 	} {

@@ -24,7 +24,9 @@ type snapshotter struct {
 }
 
 type asker struct {
-	answer chan<- answer
+	minStart messages.LSN
+	maxAge   time.Duration
+	answer   chan<- answer
 }
 
 type answer struct {
@@ -35,13 +37,13 @@ type answer struct {
 // ask returns a complete snapshot that starts at minStart or later and is not
 // older than maxAge; one that exists serves, unless maxAge is 0 and minStart too.
 func (s *snapshotter) ask(ctx context.Context, minStart messages.LSN, maxAge time.Duration) (*messages.Manifest, error) {
-	if m := s.cat.newest(); m != nil && m.StartLSN >= minStart && s.fresh(m, minStart, maxAge) {
+	if m := s.serving(minStart, maxAge); m != nil {
 		return m, nil
 	}
 	// Buffered, so that the taker never waits for an asker that went away.
 	ch := make(chan answer, 1)
 	select {
-	case s.asked <- asker{ch}:
+	case s.asked <- asker{minStart, maxAge, ch}:
 	case <-ctx.Done():
 		return nil, fmt.Errorf("wait for a snapshot: %w", ctx.Err())
 	}
@@ -51,6 +53,14 @@ func (s *snapshotter) ask(ctx context.Context, minStart messages.LSN, maxAge tim
 	case <-ctx.Done():
 		return nil, fmt.Errorf("wait for a snapshot: %w", ctx.Err())
 	}
+}
+
+// serving is a snapshot that is there and will do, nil when there is none.
+func (s *snapshotter) serving(minStart messages.LSN, maxAge time.Duration) *messages.Manifest {
+	if m := s.cat.newest(); m != nil && m.StartLSN >= minStart && s.fresh(m, minStart, maxAge) {
+		return m
+	}
+	return nil
 }
 
 // fresh: with a start position any age will do, for then WAL since it is kept.
@@ -69,6 +79,11 @@ func (s *snapshotter) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case a := <-s.asked:
+			// One that was asked for during a bracket may be content with what came of it.
+			if m := s.serving(a.minStart, a.maxAge); m != nil {
+				a.answer <- answer{m, nil}
+				continue
+			}
 			waiting = s.gather(ctx, a)
 		}
 		m, err := s.take(ctx)

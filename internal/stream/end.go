@@ -83,11 +83,12 @@ func (u *upload) allEnded() bool {
 	return true
 }
 
-// evict ends the lingering of an upload that everybody has read.
-func (u *upload) evict() (ok bool) {
+// evict forbids to linger: at once, if everybody has read the upload;
+// otherwise, unless it has to be idle, when everybody has.
+func (u *upload) evict(idle bool) (ok bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.rec.State == messages.StreamRunning || u.pins > 0 || !u.allEnded() {
+	if idle && (u.rec.State == messages.StreamRunning || u.pins > 0 || !u.allEnded()) {
 		return false
 	}
 	u.evicted = true

@@ -50,8 +50,7 @@ func (s *session) handle(ctx context.Context, w *watch, msg jetstream.Msg) (done
 		}
 		s.endMsg = msg
 		if end.Attempt == s.rec.Attempt && end.Parts > s.sequence.next {
-			later(msg)
-			return false, w.patience.check(fmt.Errorf("part %d is missing", s.sequence.next))
+			return false, w.early(msg)
 		}
 		return true, s.sequence.end(&end)
 	}
@@ -64,8 +63,7 @@ func (s *session) handle(ctx context.Context, w *watch, msg jetstream.Msg) (done
 		return false, nil
 	}
 	if part.Attempt == s.rec.Attempt && part.Index > s.sequence.next {
-		later(msg)
-		return false, w.patience.check(fmt.Errorf("part %d is missing", s.sequence.next))
+		return false, w.early(msg)
 	}
 	if err := s.sequence.part(&part); err != nil {
 		return false, err
@@ -73,13 +71,9 @@ func (s *session) handle(ctx context.Context, w *watch, msg jetstream.Msg) (done
 	s.acks.hold(part.Index, msg)
 	err = s.deliver(ctx, &part)
 	w.patience.progress()
+	w.gap = nil
 	return false, err
 }
-
-// later has an announcement delivered again that came too early: the one
-// before it was lost with a connection, and comes again after ackWait. When the
-// server does not hear us, it will do the same.
-func later(msg jetstream.Msg) { _ = msg.NakWithDelay(pollInterval) }
 
 // deliver fetches one part and hands it to the sink.
 func (s *session) deliver(ctx context.Context, part *messages.Part) error {
@@ -138,8 +132,20 @@ func (s *session) fetchPart(ctx context.Context, part *messages.Part, buf []byte
 type watch struct {
 	s        *session
 	patience *patience
+	gap      *patience // while an announcement is missing
 	cons     jetstream.Consumer
 	missing  int
+}
+
+// early has an announcement delivered again that came before its turn: the one
+// that is due was lost with a connection, and comes again after ackWait. When
+// the server does not hear us, it will do the same.
+func (w *watch) early(msg jetstream.Msg) error {
+	if w.gap == nil {
+		w.gap = newPatience(w.s.r.cfg.StallTimeout)
+	}
+	_ = msg.NakWithDelay(pollInterval)
+	return w.gap.check(fmt.Errorf("part %d is missing", w.s.sequence.next))
 }
 
 // next returns the next announcement, or why there will be none.
@@ -177,7 +183,8 @@ func (w *watch) next(ctx context.Context) (jetstream.Msg, error) {
 // poll waits a few seconds for one announcement. Neither a message nor an
 // error: there was none.
 func (w *watch) poll(ctx context.Context) (jetstream.Msg, error) {
-	ctx, cancel := context.WithTimeout(ctx, pingAfter)
+	wait := min(pingAfter, w.s.r.cfg.StallTimeout/4)
+	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	if w.cons == nil {
 		cons, err := w.s.r.js.Consumer(ctx, w.s.r.ns.PartsStream(), ConsumerName(w.s.rec.Attempt, w.s.node))
@@ -186,7 +193,7 @@ func (w *watch) poll(ctx context.Context) (jetstream.Msg, error) {
 		}
 		w.cons = cons
 	}
-	batch, err := w.cons.Fetch(1, jetstream.FetchContext(ctx), jetstream.FetchHeartbeat(heartbeat))
+	batch, err := w.cons.Fetch(1, jetstream.FetchContext(ctx), jetstream.FetchHeartbeat(min(heartbeat, wait/4)))
 	if err != nil {
 		w.cons = nil
 		return nil, fmt.Errorf("ask for announcements: %w", err)

@@ -159,7 +159,12 @@ func (h *Hub) place(fresh *upload) (*upload, <-chan struct{}) {
 		h.uploads = append(h.uploads, fresh)
 		return fresh, nil
 	}
-	_ = slices.ContainsFunc(h.uploads, (*upload).evict) // the oldest that can go
+	// The oldest that everybody has read goes; if there is none, none shall linger.
+	if !slices.ContainsFunc(h.uploads, func(u *upload) bool { return u.evict(true) }) {
+		for _, u := range h.uploads {
+			u.evict(false)
+		}
+	}
 	return nil, h.changed
 }
 

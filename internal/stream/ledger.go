@@ -18,7 +18,9 @@ type ledger struct {
 }
 
 // joinable: a new reader would find the stream from its first byte.
-func (l *ledger) joinable() bool { return l.next == 0 || len(l.parts) > 0 && l.parts[0].part.Index == 0 }
+func (l *ledger) joinable() bool {
+	return l.next == 0 || len(l.parts) > 0 && l.parts[0].part.Index == 0
+}
 
 // consumedBy is how many parts lie below an acknowledgement floor.
 func (l *ledger) consumedBy(floor uint64) int {

@@ -168,7 +168,7 @@ type source struct {
 	r     io.Reader
 	err   error
 	read  atomic.Int64
-	gate  chan struct{} // if not nil, one receive for each Read
+	gate  chan struct{}   // if not nil, one receive for each Read
 	ctx   context.Context //nolint:containedctx // a child process has one, too
 	close atomic.Int32
 }

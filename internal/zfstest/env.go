@@ -11,6 +11,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -68,6 +70,25 @@ func (e *Env) newRoot(tb testing.TB) {
 	}
 	e.Root = root
 	e.Tool(tb, "create", "-u", "-o", "mountpoint=none", string(root))
+}
+
+// Unprivileged is ZFS for a user who was given the permissions on the root, in
+// the words of zfs-allow(8), that a delegated receiver needs except readonly.
+func (e *Env) Unprivileged(tb testing.TB) *zfsops.ZFS {
+	tb.Helper()
+	opts := e.Options
+	if !e.Real {
+		opts.Env = append(slices.Clip(opts.Env), denyEnv+"=readonly")
+		return zfsops.New(opts)
+	}
+	const nobody = 65534
+	e.Tool(tb, "allow", strconv.Itoa(nobody), "create,mount,receive,snapshot,hold,release,send,bookmark,destroy,userprop,canmount,mountpoint", string(e.Root))
+	// Where no udev does it for us.
+	if err := os.Chmod("/dev/zfs", 0o666); err != nil {
+		tb.Fatal(err)
+	}
+	opts.Credential = &command.Credential{UID: nobody, GID: nobody}
+	return zfsops.New(opts)
 }
 
 // Tool runs zfs itself, for what other people do to the pool, and returns its

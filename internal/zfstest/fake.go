@@ -15,6 +15,9 @@ import (
 // stateEnv names the file that holds the fake's pools between two commands.
 const stateEnv = "ZFSTEST_STATE"
 
+// denyEnv names a property that this user is not allowed to set by a receive.
+const denyEnv = "ZFSTEST_DENY"
+
 // Zfs is the main function of a fake zfs command, for testscript.Main. It
 // knows the options that package zfsops uses and answers in the words of
 // OpenZFS 2.3; anything else is a usage error, as it would be there.

@@ -77,7 +77,7 @@ func (f *fake) rename(args []string) error {
 		return refuse("cannot rename '%s': dataset already exists", from)
 	}
 	if f.Datasets[parentOf(to)] == nil {
-		return refuse("cannot rename to '%s': parent does not exist", to)
+		return refuse("cannot create '%s': parent does not exist", to)
 	}
 	moved := map[string]*dataset{}
 	for _, n := range f.tree(from) {
@@ -167,7 +167,7 @@ func (f *fake) destroy(args []string) error {
 		return refuse("cannot destroy '%s': filesystem has children\nuse '-r' to destroy the following datasets:\n%s", name, f.tree(name)[1])
 	case len(d.Snapshots) > 0:
 		return refuse("cannot destroy '%s': filesystem has children\nuse '-r' to destroy the following datasets:\n%s@%s", name, name, d.Snapshots[0].Short)
-	case d.Mounted && d.Busy, d.Partial != nil:
+	case d.Mounted && d.Busy:
 		return refuse("cannot destroy '%s': dataset is busy", name)
 	}
 	delete(f.Datasets, name)

@@ -3,7 +3,9 @@ package zfstest
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 
@@ -15,6 +17,7 @@ import (
 type receiving struct {
 	name, short string
 	save        bool
+	origin      string
 	props       map[string]string
 	begin       zfsops.Begin
 }
@@ -37,11 +40,17 @@ func (f *fake) receive(args []string) error {
 	if has(opts, 'A') {
 		return f.abort(rest[0])
 	}
-	props, err := pairs(opts['o'])
-	if err != nil {
+	r := &receiving{save: has(opts, 's')}
+	opts['o'] = slices.DeleteFunc(opts['o'], func(o string) bool {
+		name, is := strings.CutPrefix(o, "origin=")
+		if is {
+			r.origin = name
+		}
+		return is
+	})
+	if r.props, err = pairs(opts['o']); err != nil {
 		return err
 	}
-	r := &receiving{save: has(opts, 's'), props: props}
 	r.name, r.short, _ = strings.Cut(rest[0], "@")
 	f.unlocked = func() error { return f.take(r) }
 	return nil
@@ -89,26 +98,43 @@ func (f *fake) take(r *receiving) error {
 	})
 }
 
-// admit is dmu_recv_begin_check: what may be received on top of what is there.
+// newFS reports whether the stream makes a file system, rather than adding to
+// one.
+func (r *receiving) newFS() bool {
+	return r.begin.FromGUID == 0 || r.begin.Clone || r.origin != ""
+}
+
+// admit is what libzfs and recv_begin_check_existing_impl allow on top of what
+// is there.
 func (f *fake) admit(r *receiving) error {
 	d := f.Datasets[r.name]
 	resuming := r.begin.Features&zfsops.FeatureResuming != 0
 	switch {
-	case d == nil && resuming:
+	case d == nil && (resuming || !r.newFS()):
 		return refuse("%s: destination '%s' does not exist", r.what(), r.name)
 	case d == nil:
 		return f.admitNew(r)
+	case r.newFS() && resuming && d.Partial == nil:
+		return refuse("%s: Resuming recv on existing destination '%s'\nmust specify -F to overwrite it", r.what(), r.name)
+	case r.newFS() && !resuming:
+		return refuse("%s: destination '%s' exists\nmust specify -F to overwrite it", r.what(), r.name)
 	case d.Partial != nil:
 		t := d.Partial.Token
 		if resuming && t.ToGUID == r.begin.ToGUID && t.FromGUID == r.begin.FromGUID {
 			return nil
 		}
 		return refuse("%s: destination %s contains partially-complete state from \"zfs receive -s\".", r.what(), r.name)
-	case r.begin.FromGUID == 0:
-		return refuse("%s: destination '%s' exists\nmust specify -F to overwrite it", r.what(), r.name)
-	case len(d.Snapshots) == 0 || d.Snapshots[len(d.Snapshots)-1].GUID != uint64(r.begin.FromGUID):
+	}
+	return f.admitIncrement(r, d)
+}
+
+// admitIncrement lets snapshots pass between which nothing was written.
+func (f *fake) admitIncrement(r *receiving, d *dataset) error {
+	i := slices.IndexFunc(d.Snapshots, func(s *version) bool { return s.GUID == uint64(r.begin.FromGUID) })
+	switch {
+	case i < 0:
 		return refuse("%s: most recent snapshot of %s does not\nmatch incremental source", r.what(), r.name)
-	case d.written() > 0:
+	case !slices.Equal(d.Data, d.Snapshots[i].Data):
 		return refuse("%s: destination %s has been modified\nsince most recent snapshot", r.what(), r.name)
 	case indexVersion(d.Snapshots, r.short) >= 0:
 		return refuse("cannot restore to %s@%s: destination already exists", r.name, r.short)
@@ -117,11 +143,17 @@ func (f *fake) admit(r *receiving) error {
 }
 
 func (f *fake) admitNew(r *receiving) error {
-	if f.Datasets[parentOf(r.name)] == nil {
-		return refuse("cannot receive: cannot create '%s': parent does not exist", r.name)
+	if up := parentOf(r.name); f.Datasets[up] == nil {
+		return refuse("cannot open '%s': dataset does not exist\n%s: unable to restore to destination", up, r.what())
 	}
-	if r.begin.FromGUID != 0 && f.byGUID(uint64(r.begin.FromGUID), false) == "" {
-		return refuse("%s: destination '%s' does not exist", r.what(), r.name)
+	if r.origin == "" && r.begin.FromGUID != 0 {
+		r.origin = f.byGUID(uint64(r.begin.FromGUID), false)
+	}
+	if r.begin.FromGUID == 0 {
+		return nil
+	}
+	if _, v, ok := f.find(r.origin); !ok || v.GUID != uint64(r.begin.FromGUID) {
+		return refuse("%s: local origin for clone %s@%s does not exist", r.what(), r.name, r.short)
 	}
 	return nil
 }
@@ -131,12 +163,10 @@ func (f *fake) keep(r *receiving, got *received) error {
 	isNew := d == nil
 	if isNew {
 		d = f.newDataset(nil)
-		if r.begin.FromGUID != 0 {
-			d.Origin = f.byGUID(uint64(r.begin.FromGUID), false)
-		}
+		d.Origin = r.origin
 		f.Datasets[r.name] = d
 	}
-	d.setLocal(r.props)
+	f.setReceived(r, d)
 	if got != nil && got.complete {
 		d.Data = slices.Clone(got.head.Data)
 		d.Snapshots = append(d.Snapshots, &version{
@@ -146,6 +176,18 @@ func (f *fake) keep(r *receiving, got *received) error {
 		return nil
 	}
 	return f.keepPartial(r, got, d, isNew)
+}
+
+// setReceived passes over what is not allowed, with a word on standard error
+// and no more, as zfs receive does.
+func (f *fake) setReceived(r *receiving, d *dataset) {
+	for key, value := range r.props {
+		if key == os.Getenv(denyEnv) {
+			fmt.Fprintf(os.Stderr, "cannot receive %s property on %s: permission denied\n", key, r.name)
+			continue
+		}
+		d.Props[key] = prop{value, "local"}
+	}
 }
 
 func (f *fake) keepPartial(r *receiving, got *received, d *dataset, isNew bool) error {

@@ -48,6 +48,9 @@ func (f *fake) hold(args []string) error {
 	if err != nil {
 		return err
 	}
+	if _, _, err := f.open(strings.Split(rest[1], "@")[0]); err != nil {
+		return err
+	}
 	_, v, ok := f.find(rest[1])
 	if !ok {
 		return refuse("cannot hold snapshot '%s': dataset does not exist", rest[1])
@@ -62,6 +65,9 @@ func (f *fake) hold(args []string) error {
 func (f *fake) release(args []string) error {
 	_, rest, err := words(args, "", 2)
 	if err != nil {
+		return err
+	}
+	if _, _, err := f.open(strings.Split(rest[1], "@")[0]); err != nil {
 		return err
 	}
 	_, v, ok := f.find(rest[1])
@@ -81,9 +87,9 @@ func (f *fake) bookmark(args []string) error {
 	if err != nil {
 		return err
 	}
-	_, v, ok := f.find(rest[0])
-	if !ok {
-		return refuse("cannot create bookmark '%s': dataset does not exist", rest[1])
+	_, v, err := f.open(rest[0])
+	if err != nil {
+		return err
 	}
 	name, short, _ := strings.Cut(rest[1], "#")
 	d := f.Datasets[name]

@@ -127,6 +127,9 @@ func indexVersion(list []*version, short string) int {
 // open is find, or what ZFS says when there is nothing.
 func (s *state) open(name string) (*dataset, *version, error) {
 	d, v, ok := s.find(name)
+	if !ok && d != nil && strings.Contains(name, "#") {
+		return nil, nil, refuse("cannot open '%s': no such pool or dataset", name)
+	}
 	if !ok {
 		return nil, nil, refuse("cannot open '%s': dataset does not exist", name)
 	}

@@ -90,6 +90,7 @@ func (f *fake) begin(opts map[byte][]string, target string) (*sending, error) {
 		}
 		s.base = base
 		s.begin.FromGUID = messages.GUID(base.GUID)
+		s.begin.Clone = strings.SplitN(opts['i'][0], "@", 2)[0] != strings.Split(target, "@")[0] && strings.Contains(opts['i'][0], "@")
 	}
 	s.fill()
 	return s, nil
@@ -113,6 +114,7 @@ func (f *fake) resume(t messages.ResumeToken) (*sending, error) {
 			return nil, refuse("cannot resume send: incremental source %#x no longer exists", uint64(tok.FromGUID))
 		}
 		_, s.base, _ = f.find(from)
+		s.begin.Clone = strings.Contains(from, "@") && strings.Split(from, "@")[0] != strings.Split(target, "@")[0]
 	}
 	s.fill()
 	s.head.Offset = tok.Offset

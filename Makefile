@@ -1,0 +1,140 @@
+# `make help` lists the targets. What they need beyond Go is in CONTRIBUTING.md.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-builtin-rules
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+GO ?= go
+# Tools are built here, each under a name with its version.
+TOOLS ?= $(CURDIR)/.tools
+# Where the lab leaves what its tests wrote.
+ARTIFACTS ?= $(CURDIR)/.lab-artifacts
+# Options of every machine of the lab; lab/run --help lists them.
+LAB_FLAGS ?= --cpus 2 --mem 6144
+# Seconds until a test in the lab is ended.
+LAB_TIMEOUT ?= 3600
+# Which of the lab's tests to run, a regular expression.
+RUN ?= .
+FUZZTIME ?= 10s
+BENCHTIME ?= 1s
+# Least coverage in percent of the pure packages.
+COVER_MIN ?= 90
+
+GOLANGCI_LINT_VERSION := v2.15.0
+NATSCLI_VERSION := v0.5.1
+GOLANGCI_LINT := $(TOOLS)/golangci-lint-$(GOLANGCI_LINT_VERSION)
+NATS := $(TOOLS)/nats-$(NATSCLI_VERSION)
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+LDFLAGS := -s -w -X github.com/pgresync/pgresync/internal/daemon.version=$(VERSION)
+# Binaries run in machines and containers that are not this one.
+BUILD := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
+BUILD_TEST := CGO_ENABLED=0 $(GO) test -c -trimpath
+
+# Go's race detector waits a second at the exit of every raced program, fakes included.
+export GORACE ?= atexit_sleep_ms=0
+TEST := $(GO) test -race -shuffle=on -timeout 15m
+
+# These need a real ZFS for a part of their tests, which therefore skip outside the lab.
+LAB_PACKAGES := ./zfsops/... ./e2e/...
+PURE_PACKAGES := ./messages ./internal/plan ./internal/resync
+
+.PHONY: help
+help: ## lists the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## builds the sidecars into bin/
+	$(BUILD) -o bin/ ./cmd/...
+
+.PHONY: tools
+tools: $(GOLANGCI_LINT) $(NATS) ## builds the pinned linter and nats CLI, unless they are there
+
+# install_tool PACKAGE@VERSION NAME
+define install_tool
+	@echo "building $(1); this happens once"
+	@mkdir -p '$(TOOLS)/new-$(2)'
+	@GOFLAGS= CGO_ENABLED=0 GOBIN='$(TOOLS)/new-$(2)' $(GO) install $(1)
+	@mv '$(TOOLS)/new-$(2)/$(2)' '$@' && rmdir '$(TOOLS)/new-$(2)'
+endef
+
+$(GOLANGCI_LINT):
+	$(call install_tool,github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION),golangci-lint)
+
+$(NATS):
+	$(call install_tool,github.com/nats-io/natscli/nats@$(NATSCLI_VERSION),nats)
+
+.PHONY: prerequisites
+prerequisites:
+	@scripts/prerequisites
+
+.PHONY: lint
+lint: $(GOLANGCI_LINT) ## checks style, import directions and sizes
+	$(GOLANGCI_LINT) run --allow-parallel-runners ./...
+	@if command -v shellcheck >/dev/null; then shellcheck scripts/* .ci/run; fi
+
+.PHONY: unit
+unit: prerequisites ## unit tests and those against real PostgreSQL and NATS, with the race detector
+	PGRESYNC_TEST_MUST_RUN=1 $(TEST) $$($(GO) list ./... | grep -Ev '/(zfsops|e2e)(/|$$)')
+	$(TEST) $(LAB_PACKAGES)
+
+.PHONY: test-fast
+test-fast: lint unit ## all that needs no ZFS: lint and unit
+
+.PHONY: lab-binaries
+lab-binaries: build $(NATS)
+	$(BUILD_TEST) -o bin/zfsops.test ./zfsops
+	$(BUILD_TEST) -o bin/e2e.test ./e2e
+	@GOFLAGS= CGO_ENABLED=0 GOBIN='$(CURDIR)/bin' $(GO) install \
+		github.com/nats-io/nats-server/v2@$$($(GO) list -m -f '{{.Version}}' github.com/nats-io/nats-server/v2)
+	@cp '$(NATS)' bin/nats
+
+# What a test or the demo finds beside itself in the lab.
+PUT := --put bin/primary-sidecar --put bin/secondary-sidecar --put bin/nats --put bin/nats-server
+
+.PHONY: test-zfs
+test-zfs: lab-binaries ## zfsops against real OpenZFS, in the lab
+	lab/run $(LAB_FLAGS) --timeout $(LAB_TIMEOUT) --put bin/zfsops.test --env PGRESYNC_TEST_MUST_RUN=1 \
+		-- ./zfsops.test -test.timeout $(LAB_TIMEOUT)s -test.run '$(RUN)'
+
+.PHONY: test-e2e
+test-e2e: lab-binaries ## several nodes with real everything, in the lab
+	lab/run $(LAB_FLAGS) --timeout $(LAB_TIMEOUT) $(PUT) --put bin/e2e.test --env PGRESYNC_TEST_MUST_RUN=1 \
+		--artifacts '$(ARTIFACTS)' -- ./e2e.test -test.v -test.timeout $(LAB_TIMEOUT)s -test.run '$(RUN)'
+
+.PHONY: test-lab
+test-lab: ## all that needs ZFS, in the lab: a machine with real OpenZFS
+	$(MAKE) test-zfs
+	$(MAKE) test-e2e
+
+.PHONY: test
+test: ## everything
+	$(MAKE) test-fast
+	$(MAKE) test-lab
+
+.PHONY: demo
+demo: lab-binaries ## shows a broken standby being rebuilt, in the lab
+	$(BUILD) -o bin/demo ./e2e/demo
+	lab/run $(LAB_FLAGS) --timeout $(LAB_TIMEOUT) $(PUT) --put bin/demo -- ./demo
+
+.PHONY: bench
+bench: ## benchmarks, BENCHTIME each
+	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) $$($(GO) list ./... | grep -Ev '/e2e(/|$$)')
+
+.PHONY: fuzz
+fuzz: ## every fuzz target, FUZZTIME each
+	GO='$(GO)' scripts/fuzz $(FUZZTIME)
+
+.PHONY: cover
+cover: ## coverage of the pure packages; fails below COVER_MIN percent
+	$(GO) test -cover $(PURE_PACKAGES) | scripts/cover $(COVER_MIN)
+
+.PHONY: docs
+docs: ## rewrites what is generated from the code in docs/
+	$(GO) test -p 1 ./cmd/... -run TestDocumentation -update
+
+.PHONY: clean
+clean: ## removes what was built, but not the tools and the lab's image
+	rm -rf bin '$(ARTIFACTS)' cover.out

@@ -1,0 +1,150 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/pgresync/pgresync/e2e/world"
+)
+
+// slow makes a transfer to the node last for about 20 s.
+const slow = "8mbit"
+
+// midStream triggers a full resync of n over a slow network and waits until the
+// big dataset's stream is on its way: received in part, and the sender blocked
+// behind the window.
+func (s *stage) midStream(t *testing.T, n *world.Node) (mark int) {
+	t.Helper()
+	must(t, n.Throttle(t.Context(), slow))
+	t.Cleanup(func() { _ = n.Unthrottle(context.WithoutCancel(t.Context())) }) // it may be gone already
+	m := s.trigger(t, n, `{"full":true}`)
+	must(t, world.Until(t.Context(), "a transfer in its middle", patience, func(context.Context) (bool, string) {
+		send, err := s.db1.Find("zfs", "send")
+		receive, rerr := n.Find("zfs", "receive")
+		big := false
+		for _, pid := range receive {
+			line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+			big = big || strings.Contains(string(line), "/ts1")
+		}
+		return len(send) > 0 && big, fmt.Sprint(send, receive, err, rerr, phase(n))
+	}))
+	return m
+}
+
+// cutSendIsNeverApplied: a zfs send that dies half way looks like an end to those
+// who do not look at its exit status.
+func (s *stage) cutSendIsNeverApplied(t *testing.T) {
+	s.ready(t)
+	m := s.midStream(t, s.db2)
+	must(t, s.db1.Signal(t.Context(), syscall.SIGKILL, "zfs", "send"))
+	must(t, s.db2.Unthrottle(t.Context()))
+	s.until(t, s.db2, m, patience, "proof", proven)
+	s.wellWithin(t, patience)
+	s.lineageIsPristine(t, s.db2)
+}
+
+func (s *stage) secondaryKilledMidReceive(t *testing.T) {
+	s.ready(t)
+	m := s.midStream(t, s.db3)
+	sends := len(s.db1.Log(world.Primary))
+	s.secondary[s.db3].Kill9()
+	must(t, s.db3.Unthrottle(t.Context()))
+	s.secondary[s.db3] = s.sidecar(t, s.db3, world.Secondary, s.env(s.db3))
+	s.until(t, s.db3, m, patience, "proof", proven)
+	for _, l := range s.db1.Logged(world.Primary, sends, "zfs send starts") {
+		t.Logf("send after the kill: %s, resumed %v", l.Str("target"), l.Fields["resumed"])
+	}
+	s.wellWithin(t, patience)
+	s.lineageIsPristine(t, s.db3)
+}
+
+func (s *stage) secondaryKilledInTheSwitch(t *testing.T) {
+	for _, at := range []string{"stopping", "switching", "starting", "proving"} {
+		t.Run(at, func(t *testing.T) {
+			s.ready(t)
+			m := s.trigger(t, s.db2, "")
+			s.until(t, s.db2, m, patience, "the phase "+at, entered(at))
+			s.secondary[s.db2].Kill9()
+			s.secondary[s.db2] = s.sidecar(t, s.db2, world.Secondary, s.env(s.db2))
+			s.wellWithin(t, patience)
+		})
+	}
+}
+
+// primaryKilledInTheBracket: a wrapper around zfs holds the snapshot command back,
+// so that the sidecar dies with the backup mode open, and the snapshot is made
+// after its death.
+func (s *stage) primaryKilledInTheBracket(t *testing.T) {
+	s.ready(t)
+	dir := t.TempDir()
+	hold, reached := filepath.Join(dir, "hold"), filepath.Join(dir, "reached")
+	script := fmt.Sprintf(`#!/bin/sh
+if [ "$1" = snapshot ] && [ -e %[1]s ]; then
+	touch %[2]s
+	while [ -e %[1]s ]; do sleep 0.1; done
+fi
+PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+exec zfs "$@"
+`, hold, reached)
+	must(t, os.WriteFile(filepath.Join(dir, "zfs"), []byte(script), 0o755))
+	must(t, os.WriteFile(hold, nil, 0o644))
+	must(t, s.primary.Stop())
+	s.primary = s.sidecar(t, s.db1, world.Primary, map[string]string{"PATH": dir + ":" + os.Getenv("PATH")})
+	must(t, world.Until(t.Context(), "a broker", patience, func(ctx context.Context) (bool, string) {
+		out, err := s.w.NATS(ctx, "pub", "pgresync.main.trigger.snapshot", "")
+		return err == nil, fmt.Sprint(out, err)
+	}))
+	must(t, world.Until(t.Context(), "the bracket to be open", patience, func(context.Context) (bool, string) {
+		_, err := os.Stat(reached)
+		return err == nil, fmt.Sprint(err)
+	}))
+	if got := sql(t, s.db1, backups); got == "0" {
+		t.Error("no backup session, though the bracket is open: the test does not test what it should")
+	}
+	s.primary.Kill9()
+	must(t, world.Until(t.Context(), "the end of the backup mode", time.Minute, func(ctx context.Context) (bool, string) {
+		got, err := s.db1.SQL(ctx, backups)
+		return err == nil && got == "0", fmt.Sprint(got, err)
+	}))
+	must(t, os.Remove(hold))
+	must(t, world.Until(t.Context(), "the orphaned snapshot", time.Minute, func(ctx context.Context) (bool, string) {
+		got, err := s.db1.Run(ctx, "zfs", "get", "-H", "-r", "-t", "snapshot", "-o", "name,value", "pgresync:state", s.db1.Live())
+		return strings.Contains(got, "bracketing"), fmt.Sprint(got, err)
+	}))
+	s.ready(t)
+	m := s.trigger(t, s.db2, "")
+	s.until(t, s.db2, m, patience, "proof", proven)
+	s.wellWithin(t, patience)
+	s.nothingIncomplete(t)
+}
+
+// backups counts the sessions that may hold the backup mode open.
+const backups = "select count(*) from pg_stat_activity where query ~* 'pg_(backup_start|start_backup)' and pid <> pg_backend_pid()"
+
+func (s *stage) nothingIncomplete(t *testing.T) {
+	t.Helper()
+	got := run(t, s.db1, "zfs", "get", "-H", "-t", "snapshot", "-d", "1", "-o", "name,value", "pgresync:state", s.db1.Live())
+	for line := range strings.SplitSeq(got, "\n") {
+		if name, state, _ := strings.Cut(line, "\t"); strings.Contains(name, "@pgresync-") && state != "complete" {
+			t.Errorf("snapshot %s is %s", name, state)
+		}
+	}
+}
+
+func (s *stage) primaryKilledInTheUpload(t *testing.T) {
+	s.ready(t)
+	m := s.midStream(t, s.db3)
+	s.primary.Kill9()
+	must(t, s.db3.Unthrottle(t.Context()))
+	s.primary = s.sidecar(t, s.db1, world.Primary, nil)
+	s.until(t, s.db3, m, patience, "proof", proven)
+	s.wellWithin(t, patience)
+	s.nothingIncomplete(t)
+	s.lineageIsPristine(t, s.db3)
+}

@@ -1,0 +1,167 @@
+package stream
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"io"
+	"testing"
+	"testing/iotest"
+
+	"pgregory.net/rapid"
+
+	"github.com/pgresync/pgresync/messages"
+)
+
+// The window's promises: no part goes that a reader still needs, never more
+// than the window is stored (one part excepted), and what fits is let in.
+func TestLedgerKeepsItsWindow(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		const window = 100
+		var l ledger
+		stored := map[int]uint64{}
+		floor := rapid.IntRange(0, 3)
+		consumed, seq := 0, uint64(0)
+		for range 200 {
+			consumed = min(l.next, consumed+floor.Draw(rt, "consumed"))
+			if got := l.consumedBy(seqOf(&l, consumed)); got != consumed && got < l.next-len(l.parts) {
+				rt.Fatalf("floor of part %d reads as %d", consumed, got)
+			}
+			size := uint64(rapid.IntRange(1, 120).Draw(rt, "size"))
+			victims, ok := l.makeRoom(size, window, consumed)
+			for _, v := range victims {
+				if v.part.Index >= consumed {
+					rt.Fatalf("part %d was evicted, only %d are consumed", v.part.Index, consumed)
+				}
+				delete(stored, v.part.Index)
+			}
+			if !ok {
+				continue
+			}
+			seq += 7
+			l.announced(messages.Part{Index: l.next, Size: size}, seq)
+			stored[l.next-1] = size
+			var sum uint64
+			for _, n := range stored {
+				sum += n
+			}
+			if sum != l.bytes || sum > window && len(stored) > 1 {
+				rt.Fatalf("%d bytes are stored, the ledger says %d, the window is %d", sum, l.bytes, window)
+			}
+		}
+	})
+}
+
+// seqOf is the floor of a reader that acknowledged n parts.
+func seqOf(l *ledger, n int) uint64 {
+	for _, p := range l.parts {
+		if p.part.Index == n-1 {
+			return p.seq
+		}
+	}
+	return 0
+}
+
+func TestConsumedByCountsEvictedParts(t *testing.T) {
+	l := ledger{next: 5, parts: []retained{
+		{messages.Part{Index: 3}, 30}, {messages.Part{Index: 4}, 41},
+	}}
+	for floor, want := range map[uint64]int{0: 3, 29: 3, 30: 4, 40: 4, 41: 5, 99: 5} {
+		if got := l.consumedBy(floor); got != want {
+			t.Errorf("consumedBy(%d) is %d, want %d", floor, got, want)
+		}
+	}
+}
+
+// drain runs a pump and returns the confirmed pieces' bytes.
+func drain(t *testing.T, src io.Reader, size int, closeErr error) ([]byte, error) {
+	t.Helper()
+	p := newPump()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		p.run(t.Context(), src, size, func() error { return closeErr })
+	}()
+	defer func() { <-done }()
+	var out []byte
+	for pc := range p.pieces {
+		if pc.sum != sha256.Sum256(pc.data) || pc.offset != uint64(len(out)) {
+			t.Errorf("piece %d has a wrong sum or offset", pc.index)
+		}
+		if err := <-pc.confirmed; err != nil {
+			return out, err
+		}
+		out = append(out, pc.data...)
+		p.giveBack(pc)
+	}
+	return out, p.err
+}
+
+func TestPump(t *testing.T) {
+	broken := errors.New("exit status 1")
+	for _, n := range []int{1, 9, 10, 11, 20, 35} {
+		data := bytes.Repeat([]byte("x"), n)
+		sources := map[string]func() io.Reader{
+			"plain":        func() io.Reader { return bytes.NewReader(data) },
+			"byte by byte": func() io.Reader { return iotest.OneByteReader(bytes.NewReader(data)) },
+			"data and EOF": func() io.Reader { return iotest.DataErrReader(bytes.NewReader(data)) },
+		}
+		for name, src := range sources {
+			if got, err := drain(t, src(), 10, nil); err != nil || !bytes.Equal(got, data) {
+				t.Errorf("%s, %d bytes: got %d, error %v", name, n, len(got), err)
+			}
+			last := (n - 1) / 10 * 10
+			if got, err := drain(t, src(), 10, broken); !errors.Is(err, broken) || len(got) > last {
+				t.Errorf("%s, %d bytes, broken at close: got %d, error %v", name, n, len(got), err)
+			}
+			failing := io.MultiReader(src(), iotest.ErrReader(broken))
+			if got, err := drain(t, failing, 10, nil); !errors.Is(err, broken) || len(got) != last {
+				t.Errorf("%s, %d bytes, then an error: got %d, want %d, error %v", name, n, len(got), last, err)
+			}
+		}
+	}
+}
+
+func TestPumpStopsWithItsContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	p := newPump()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		p.run(ctx, bytes.NewReader(make([]byte, 100)), 10, func() error { return nil })
+	}()
+	<-p.pieces
+	cancel()
+	for range p.pieces { //nolint:revive // one may be under way
+	}
+	<-done
+	if !errors.Is(p.err, context.Canceled) {
+		t.Errorf("error is %v, want context.Canceled", p.err)
+	}
+}
+
+func TestConfigDefaultsAreValid(t *testing.T) {
+	c := Config{Cluster: "main"}.withDefaults()
+	if err := c.validate(); err != nil {
+		t.Error(err)
+	}
+	if got := c.partSize(0); got != 32<<20 {
+		t.Errorf("part for an unknown size is %d", got)
+	}
+	for estimate, want := range map[uint64]int{1: 1 << 20, 8 << 20: 1 << 20, 64 << 20: 8 << 20, 1 << 40: 32 << 20} {
+		if got := c.partSize(estimate); got != want {
+			t.Errorf("part for %d bytes is %d, want %d", estimate, got, want)
+		}
+	}
+}
+
+func TestConfigNamesWhatIsWrong(t *testing.T) {
+	c := Config{Cluster: "main", PartSize: 1 << 30, Window: 5, Replicas: 9}.withDefaults()
+	err := c.validate()
+	for _, word := range []string{"part size", "window", "replicas"} {
+		if err == nil || !bytes.Contains([]byte(err.Error()), []byte(word)) {
+			t.Errorf("error does not name %s: %v", word, err)
+		}
+	}
+}

@@ -1,0 +1,133 @@
+package zfsops
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/pgresync/pgresync/messages"
+)
+
+func read(tb testing.TB, name string) []byte {
+	tb.Helper()
+	b, err := os.ReadFile("testdata/" + name)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return b
+}
+
+func TestParsePropertiesOfAValueWithTabsAndNewlines(t *testing.T) {
+	out := "tank/a b\texample:note\tone\ttwo\nthree\tlocal\ntank/a b\tmounted\tyes\t-\ntank/a b\tatime\toff\tinherited from tank\n" +
+		"tank/a b\txattr\tsa\ttemporary\ntank/a b\texample:empty\t\tlocal\n"
+	got, err := parseProperties([]byte(out))
+	want := []property{
+		{"tank/a b", "example:note", value{"one\ttwo\nthree", "local"}},
+		{"tank/a b", "mounted", value{"yes", "-"}},
+		{"tank/a b", "atime", value{"off", "inherited from tank"}},
+		{"tank/a b", "xattr", value{"sa", "temporary"}},
+		{"tank/a b", "example:empty", value{"", "local"}},
+	}
+	if d := cmp.Diff(want, got, cmp.AllowUnexported(property{}, value{})); d != "" || err != nil {
+		t.Fatal(d, err)
+	}
+	if _, err := parseProperties([]byte("tank\tx\ty\n")); err == nil {
+		t.Fatal("a row without a source is accepted")
+	}
+}
+
+func TestParsePropertiesOfOpenZFS239(t *testing.T) {
+	got, err := parseProperties(read(t, "get-all-2.3.9.txt"))
+	if err != nil || len(got) < 60 {
+		t.Fatalf("%d properties, %v", len(got), err)
+	}
+}
+
+func TestParseTableWantsItsFields(t *testing.T) {
+	if _, err := parseTable([]byte("a\tb\n"), 3); err == nil {
+		t.Fatal("a missing field is accepted")
+	}
+	got, err := parseTable([]byte("a b\t\t c \n"), 3)
+	if err != nil || got[0][0] != "a b" || got[0][2] != " c " {
+		t.Fatalf("got %q, %v", got, err)
+	}
+}
+
+func TestParseInfoOfAnOddRow(t *testing.T) {
+	good := []string{"tank/x", "filesystem", "12", "/x", "yes", "on", "-", "off", "1", "2", "3", "4", "131072", "lz4", "off", "-"}
+	info, err := parseInfo(good)
+	if err != nil || !info.Mounted || info.Origin != "" || info.Token != "" || info.RecordSize != 131072 {
+		t.Fatalf("got %+v, %v", info, err)
+	}
+	for column, bad := range map[int]string{0: "tank/", 2: "x", 8: "1K", 12: "128K", 15: "token; rm"} {
+		row := append([]string{}, good...)
+		row[column] = bad
+		if _, err := parseInfo(row); err == nil {
+			t.Errorf("%q is accepted as %s", bad, infoColumns[column])
+		}
+	}
+}
+
+func TestParseHistoriesKeepsForeignNames(t *testing.T) {
+	out := "tank\t1\t1\ntank@-odd\t5\t9\ntank#b\t4\t8\ntank/a b\t2\t2\n"
+	got, err := parseHistories([]byte(out))
+	want := map[messages.Dataset]messages.History{
+		"tank": {
+			{Name: "tank#b", GUID: 4, CreateTXG: 8, Bookmark: true},
+			{Name: "tank@-odd", GUID: 5, CreateTXG: 9},
+		},
+		"tank/a b": nil,
+	}
+	if d := cmp.Diff(want, got); d != "" || err != nil {
+		t.Fatal(d, err)
+	}
+	for _, bad := range []string{"tank@x\t1\n", "tank@x\ty\t1\n", "tank@x\t1\ty\n"} {
+		if _, err := parseHistories([]byte(bad)); err == nil {
+			t.Errorf("%q is accepted", bad)
+		}
+	}
+}
+
+func TestParseEstimate(t *testing.T) {
+	for out, want := range map[string]uint64{
+		"full\tmy pool/a b@s2\t12912\nsize\t12912\n":                   12912,
+		"incremental\tmy pool/a b#s1\tmy pool/a b@s2\t624\nsize\t624\n": 624,
+		"incremental\tmy pool/a b#s1\tmy pool/a b@s2\n":                 0,
+		"": 0,
+	} {
+		if got := parseEstimate([]byte(out)); got != want {
+			t.Errorf("%q: got %d, want %d", out, got, want)
+		}
+	}
+}
+
+func TestParsePool(t *testing.T) {
+	want := messages.PoolInfo{GUID: 15468874915082064224, Size: 503316480, Free: 503009280, Capacity: 7, Health: "ONLINE"}
+	for _, capacity := range []string{"7", "7%"} {
+		got, err := parsePool([]byte("15468874915082064224\t503316480\t503009280\t" + capacity + "\tONLINE\n"))
+		if d := cmp.Diff(want, got); d != "" || err != nil {
+			t.Fatal(d, err)
+		}
+	}
+	for _, bad := range []string{"", "x\t1\t1\t1\tONLINE\n", "1\t1\t1\tx\tONLINE\n", strings.Repeat("1\t1\t1\t1\tONLINE\n", 2)} {
+		if _, err := parsePool([]byte(bad)); err == nil {
+			t.Errorf("%q is accepted", bad)
+		}
+	}
+}
+
+func FuzzParseListings(f *testing.F) {
+	f.Add([]byte("tank/a b\texample:note\tone\ttwo\nthree\tlocal\n"))
+	f.Add([]byte("tank@x\t5\t9\ntank\t1\t1\n"))
+	f.Add(read(f, "get-all-2.3.9.txt"))
+	f.Fuzz(func(_ *testing.T, b []byte) {
+		_, _ = parseProperties(b)
+		_, _ = parseHistories(b)
+		_, _ = parseInfos(act{}, b)
+		_, _ = parsePool(b)
+		_, _ = parseTree(nil, b, b)
+		_ = parseEstimate(b)
+	})
+}
