@@ -92,7 +92,7 @@ func TestParseHistoriesKeepsForeignNames(t *testing.T) {
 
 func TestParseEstimate(t *testing.T) {
 	for out, want := range map[string]uint64{
-		"full\tmy pool/a b@s2\t12912\nsize\t12912\n":                   12912,
+		"full\tmy pool/a b@s2\t12912\nsize\t12912\n":                    12912,
 		"incremental\tmy pool/a b#s1\tmy pool/a b@s2\t624\nsize\t624\n": 624,
 		"incremental\tmy pool/a b#s1\tmy pool/a b@s2\n":                 0,
 		"": 0,

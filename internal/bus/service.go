@@ -72,7 +72,7 @@ func bind[Req, Reply any, PReq document[Req], PReply document[Reply]](
 		}
 		var r Req
 		if err := messages.Decode(body, PReq(&r)); err != nil {
-			return nil, err
+			return nil, fmt.Errorf(`request: %w (want {"v":1,"cluster":%q,"node":"<who asks>", …})`, err, ours)
 		}
 		if c := clusterOf(&r); c != ours {
 			return nil, fmt.Errorf("request: %w: it is for cluster %q, this node belongs to %q", messages.ErrRefused, c, ours)
