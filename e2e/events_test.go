@@ -15,7 +15,7 @@ import (
 const followed = "events"
 
 // follow subscribes to the events with the stock command, once.
-func (s *stage) follow(t *testing.T) {
+func (s *stage) follow(t testing.TB) {
 	t.Helper()
 	if s.follower != nil {
 		return
@@ -29,7 +29,7 @@ func (s *stage) follow(t *testing.T) {
 	}))
 }
 
-func (s *stage) printed(t *testing.T) string {
+func (s *stage) printed(t testing.TB) string {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join(s.out, "bridge", followed+".log"))
 	must(t, err)
@@ -38,7 +38,7 @@ func (s *stage) printed(t *testing.T) string {
 
 // eventsAreReadable: what the stock command prints are documents, one a line, that
 // say in words what happened.
-func (s *stage) eventsAreReadable(t *testing.T) {
+func (s *stage) eventsAreReadable(t part) {
 	s.ready(t)
 	s.follow(t)
 	_, err := s.w.NATS(t.Context(), "pub", "pgresync.main.trigger.snapshot", "")

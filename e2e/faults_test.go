@@ -19,7 +19,7 @@ const slow = "8mbit"
 // midStream triggers a full resync of n over a slow network and waits until the
 // big dataset's stream is on its way: received in part, and the sender blocked
 // behind the window.
-func (s *stage) midStream(t *testing.T, n *world.Node) (mark int) {
+func (s *stage) midStream(t testing.TB, n *world.Node) (mark int) {
 	t.Helper()
 	must(t, n.Throttle(t.Context(), slow))
 	t.Cleanup(func() { _ = n.Unthrottle(context.WithoutCancel(t.Context())) }) // it may be gone already
@@ -39,7 +39,7 @@ func (s *stage) midStream(t *testing.T, n *world.Node) (mark int) {
 
 // cutSendIsNeverApplied: a zfs send that dies half way looks like an end to those
 // who do not look at its exit status.
-func (s *stage) cutSendIsNeverApplied(t *testing.T) {
+func (s *stage) cutSendIsNeverApplied(t part) {
 	s.ready(t)
 	m := s.midStream(t, s.db2)
 	must(t, s.db1.Signal(t.Context(), syscall.SIGKILL, "zfs", "send"))
@@ -49,7 +49,7 @@ func (s *stage) cutSendIsNeverApplied(t *testing.T) {
 	s.lineageIsPristine(t, s.db2)
 }
 
-func (s *stage) secondaryKilledMidReceive(t *testing.T) {
+func (s *stage) secondaryKilledMidReceive(t part) {
 	s.ready(t)
 	m := s.midStream(t, s.db3)
 	sends := len(s.db1.Log(world.Primary))
@@ -64,7 +64,7 @@ func (s *stage) secondaryKilledMidReceive(t *testing.T) {
 	s.lineageIsPristine(t, s.db3)
 }
 
-func (s *stage) secondaryKilledInTheSwitch(t *testing.T) {
+func (s *stage) secondaryKilledInTheSwitch(t part) {
 	for _, at := range []string{"stopping", "switching", "starting", "proving"} {
 		t.Run(at, func(t *testing.T) {
 			s.ready(t)
@@ -80,7 +80,7 @@ func (s *stage) secondaryKilledInTheSwitch(t *testing.T) {
 // primaryKilledInTheBracket: a wrapper around zfs holds the snapshot command back,
 // so that the sidecar dies with the backup mode open, and the snapshot is made
 // after its death.
-func (s *stage) primaryKilledInTheBracket(t *testing.T) {
+func (s *stage) primaryKilledInTheBracket(t part) {
 	s.ready(t)
 	dir := t.TempDir()
 	hold, reached := filepath.Join(dir, "hold"), filepath.Join(dir, "reached")
@@ -127,7 +127,7 @@ exec zfs "$@"
 // backups counts the sessions that may hold the backup mode open.
 const backups = "select count(*) from pg_stat_activity where query ~* 'pg_(backup_start|start_backup)' and pid <> pg_backend_pid()"
 
-func (s *stage) nothingIncomplete(t *testing.T) {
+func (s *stage) nothingIncomplete(t testing.TB) {
 	t.Helper()
 	got := run(t, s.db1, "zfs", "get", "-H", "-t", "snapshot", "-d", "1", "-o", "name,value", "pgresync:state", s.db1.Live())
 	for line := range strings.SplitSeq(got, "\n") {
@@ -137,7 +137,7 @@ func (s *stage) nothingIncomplete(t *testing.T) {
 	}
 }
 
-func (s *stage) primaryKilledInTheUpload(t *testing.T) {
+func (s *stage) primaryKilledInTheUpload(t part) {
 	s.ready(t)
 	m := s.midStream(t, s.db3)
 	s.primary.Kill9()

@@ -9,7 +9,7 @@ import (
 
 // plantForeign makes what a periodic snapshot tool and other tenants of the pools
 // would have there.
-func (s *stage) plantForeign(t *testing.T) {
+func (s *stage) plantForeign(t testing.TB) {
 	t.Helper()
 	for _, n := range []*world.Node{s.db1, s.db2, s.db3} {
 		run(t, n, "zfs", "create", "-o", "mountpoint=none", n.Pool()+"/tenant")
@@ -25,7 +25,7 @@ func (s *stage) plantForeign(t *testing.T) {
 
 // foreigners lists, with their GUIDs, the datasets, snapshots and bookmarks that
 // are none of pgresync's making. A standby's live dataset is.
-func (s *stage) foreigners(t *testing.T, n *world.Node) string {
+func (s *stage) foreigners(t testing.TB, n *world.Node) string {
 	t.Helper()
 	var out []string
 	for line := range strings.SplitSeq(run(t, n, "zfs", "list", "-H", "-r", "-t", "all", "-o", "name,guid", n.Pool()), "\n") {
@@ -38,7 +38,7 @@ func (s *stage) foreigners(t *testing.T, n *world.Node) string {
 	return strings.Join(out, "\n")
 }
 
-func (s *stage) foreignIsUntouched(t *testing.T) {
+func (s *stage) foreignIsUntouched(t part) {
 	s.ready(t)
 	for _, n := range []*world.Node{s.db1, s.db2, s.db3} {
 		if got := s.foreigners(t, n); got != s.foreign[n] {
@@ -50,7 +50,7 @@ func (s *stage) foreignIsUntouched(t *testing.T) {
 // foreignSnapshotOfTheLiveCopySurvives: a periodic snapshot tool also visits the
 // standby. Its snapshot keeps the copy that it is of from being destroyed, and must
 // not keep later resyncs from their work.
-func (s *stage) foreignSnapshotOfTheLiveCopySurvives(t *testing.T) {
+func (s *stage) foreignSnapshotOfTheLiveCopySurvives(t part) {
 	s.ready(t)
 	name := s.db2.Live() + "@autosnap_hourly"
 	run(t, s.db2, "zfs", "snapshot", "-r", name)

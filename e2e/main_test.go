@@ -10,7 +10,7 @@ import (
 )
 
 // requireLab skips where the tests cannot run, or fails when they must.
-func requireLab(t *testing.T) (bin, out string) {
+func requireLab(t testing.TB) (bin, out string) {
 	t.Helper()
 	missing := func(what string) {
 		if os.Getenv("PGRESYNC_TEST_MUST_RUN") == "1" {

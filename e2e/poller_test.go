@@ -19,7 +19,7 @@ type poller struct {
 	failures []time.Time
 }
 
-func poll(t *testing.T, n *world.Node) *poller {
+func poll(t testing.TB, n *world.Node) *poller {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	p := &poller{cancel: cancel, done: make(chan struct{})}
@@ -75,7 +75,7 @@ func read(ctx context.Context, n *world.Node, c **pgconn.PgConn) (err error) {
 // onlyTheSwitchFailed checks that reads failed at no other time than between the
 // stop of the old copy and the first answer of the new one, and returns how long
 // they did.
-func (p *poller) onlyTheSwitchFailed(t *testing.T, stopping, proving world.Line) time.Duration {
+func (p *poller) onlyTheSwitchFailed(t testing.TB, stopping, proving world.Line) time.Duration {
 	t.Helper()
 	p.stop()
 	if p.reads == 0 {

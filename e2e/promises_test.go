@@ -4,13 +4,16 @@ import (
 	"testing"
 )
 
+// part is what a part of TestPromises has: a type of its own tells parts from helpers.
+type part struct{ *testing.T }
+
 // TestPromises runs in the order of the list, in one world; each part also runs
 // alone, on a world that ready has brought into order.
 func TestPromises(t *testing.T) {
 	s := newStage(t)
 	for _, p := range []struct {
 		name string
-		test func(t *testing.T)
+		test func(t part)
 	}{
 		{"two standbys are seeded at once from one upload", s.seedsTwoFromOneUpload},
 		{"children and tablespace come along and the WAL does not", s.layoutIsRebuilt},
@@ -29,7 +32,7 @@ func TestPromises(t *testing.T) {
 		{"a foreign snapshot of the live copy survives", s.foreignSnapshotOfTheLiveCopySurvives},
 		{"foreign datasets and snapshots are untouched", s.foreignIsUntouched},
 	} {
-		if !t.Run(p.name, p.test) {
+		if !t.Run(p.name, func(t *testing.T) { p.test(part{t}) }) {
 			t.Logf("%q failed; what follows may fail because of it", p.name)
 		}
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/pgresync/pgresync/e2e/world"
 )
 
-func (s *stage) seedsTwoFromOneUpload(t *testing.T) {
+func (s *stage) seedsTwoFromOneUpload(t part) {
 	s.ready(t)
 	full := map[string]int{}
 	for _, l := range s.db1.Logged(world.Primary, 0, "zfs send starts") {
@@ -34,7 +34,7 @@ func (s *stage) seedsTwoFromOneUpload(t *testing.T) {
 
 // layoutIsRebuilt: children of the live dataset come along, each to its place on
 // the node, and the links in the data directory lead there.
-func (s *stage) layoutIsRebuilt(t *testing.T) {
+func (s *stage) layoutIsRebuilt(t part) {
 	s.ready(t)
 	for _, c := range []struct {
 		node                     *world.Node
@@ -61,7 +61,7 @@ func (s *stage) layoutIsRebuilt(t *testing.T) {
 
 // lineageIsPristine: received datasets are never mounted, never written to, and
 // their snapshots are the primary's own.
-func (s *stage) lineageIsPristine(t *testing.T, n *world.Node) {
+func (s *stage) lineageIsPristine(t testing.TB, n *world.Node) {
 	t.Helper()
 	root := n.Pool() + "/pgresync/" + world.Cluster
 	for line := range strings.SplitSeq(run(t, n, "zfs", "get", "-H", "-r", "-t", "filesystem", "-o", "name,property,value", "mounted,readonly,written", root), "\n") {
@@ -84,14 +84,14 @@ func (s *stage) lineageIsPristine(t *testing.T, n *world.Node) {
 	}
 }
 
-func run(t *testing.T, n *world.Node, argv ...string) string {
+func run(t testing.TB, n *world.Node, argv ...string) string {
 	t.Helper()
 	out, err := n.Run(t.Context(), argv...)
 	must(t, err)
 	return out
 }
 
-func sql(t *testing.T, n *world.Node, query string) string {
+func sql(t testing.TB, n *world.Node, query string) string {
 	t.Helper()
 	out, err := n.SQL(t.Context(), query)
 	must(t, err)

@@ -2,7 +2,9 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -28,10 +30,10 @@ type stage struct {
 	out           string
 }
 
-func newStage(t *testing.T) *stage {
+func newStage(t testing.TB) *stage {
 	t.Helper()
 	bin, out := requireLab(t)
-	w, err := world.New(t.Context(), world.Options{Nodes: []string{"db1", "db2", "db3", "db4"}, Bin: bin, Out: out})
+	w, err := world.New(t.Context(), world.Options{Nodes: []string{"db1", "db2", "db3", "db4"}, Bin: bin, Out: out, Tail: tail})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,14 +56,37 @@ func newStage(t *testing.T) *stage {
 	return s
 }
 
-func must(t *testing.T, err error) {
+// tail shows under -v what the sidecars do, as it happens.
+func tail(node, source, line string) {
+	if !testing.Verbose() || source != world.Primary && source != world.Secondary {
+		return
+	}
+	f := map[string]any{}
+	if json.Unmarshal([]byte(line), &f) != nil {
+		fmt.Fprintln(os.Stderr, "       ", node, line)
+		return
+	}
+	switch f["message"] {
+	case "resync", "pass complete", "verdict", "zfs send starts", "snapshot ready", "previous copy removed":
+	default:
+		if f["level"] == "debug" || f["level"] == "info" {
+			return
+		}
+	}
+	for _, noise := range []string{"cluster", "node", "sidecar", "why"} {
+		delete(f, noise)
+	}
+	fmt.Fprintln(os.Stderr, "       ", node, f)
+}
+
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
 	}
 }
 
-func (s *stage) sidecar(t *testing.T, n *world.Node, kind string, env map[string]string) *world.Process {
+func (s *stage) sidecar(t testing.TB, n *world.Node, kind string, env map[string]string) *world.Process {
 	t.Helper()
 	p, err := n.StartSidecar(t.Context(), kind, env)
 	must(t, err)
@@ -77,7 +102,7 @@ func (s *stage) env(n *world.Node) map[string]string {
 }
 
 // ready starts what does not run and waits until all is well.
-func (s *stage) ready(t *testing.T) {
+func (s *stage) ready(t testing.TB) {
 	t.Helper()
 	if !s.primary.Running() {
 		s.primary = s.sidecar(t, s.db1, world.Primary, nil)
@@ -91,7 +116,7 @@ func (s *stage) ready(t *testing.T) {
 }
 
 // wellWithin waits until both standbys stream and have the primary's rows.
-func (s *stage) wellWithin(t *testing.T, limit time.Duration) {
+func (s *stage) wellWithin(t testing.TB, limit time.Duration) {
 	t.Helper()
 	began := time.Now()
 	ctx, cancel := s.alive(t)
@@ -107,7 +132,7 @@ func (s *stage) wellWithin(t *testing.T, limit time.Duration) {
 }
 
 // alive is a context that ends when a sidecar does: nothing comes of waiting then.
-func (s *stage) alive(t *testing.T) (context.Context, context.CancelFunc) {
+func (s *stage) alive(t testing.TB) (context.Context, context.CancelFunc) {
 	t.Helper()
 	ctx, cancel := context.WithCancelCause(t.Context())
 	var wg sync.WaitGroup
@@ -127,7 +152,7 @@ func (s *stage) alive(t *testing.T) (context.Context, context.CancelFunc) {
 }
 
 // idle waits until the node's machine is at rest.
-func (s *stage) idle(t *testing.T, n *world.Node, limit time.Duration) {
+func (s *stage) idle(t testing.TB, n *world.Node, limit time.Duration) {
 	t.Helper()
 	must(t, world.Until(t.Context(), n.Name+" to be idle", limit, func(context.Context) (bool, string) {
 		p := phase(n)
@@ -150,7 +175,7 @@ func phase(n *world.Node) string {
 func mark(n *world.Node) int { return len(n.Log(world.Secondary)) }
 
 // until waits for a log line of the secondary after mark.
-func (s *stage) until(t *testing.T, n *world.Node, mark int, limit time.Duration, what string, match func(world.Line) bool) world.Line {
+func (s *stage) until(t testing.TB, n *world.Node, mark int, limit time.Duration, what string, match func(world.Line) bool) world.Line {
 	t.Helper()
 	var found world.Line
 	must(t, world.Until(t.Context(), fmt.Sprintf("%s on %s", what, n.Name), limit, func(context.Context) (bool, string) {

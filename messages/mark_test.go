@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -63,7 +64,7 @@ func TestPackPropertyRefusesWhatDoesNotFit(t *testing.T) {
 func pack(tb testing.TB, b []byte) string {
 	tb.Helper()
 	var buf bytes.Buffer
-	w, err := flate.NewWriter(&buf, flate.BestCompression)
+	w, err := flate.NewWriter(&buf, flate.BestSpeed)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -90,8 +91,8 @@ func TestUnpackPropertyRefuses(t *testing.T) {
 		{"an empty document", pack(t, nil), "EOF"},
 		{"a document with an unknown field", pack(t, []byte(`{"v":1,"x":1}`)), "unknown"},
 		{"two documents", pack(t, []byte(`{"v":1}{"v":1}`)), "more than one"},
-		// 16 MiB of blanks pack into less than 32 kB; no more than the limit is unpacked.
-		{"a bomb", pack(t, bytes.Repeat([]byte(" "), 16<<20)), "more than the"},
+		// Blanks pack into a thousandth of their size; no more than the limit is unpacked.
+		{"a bomb", pack(t, bytes.Repeat([]byte(" "), 1<<20)), "more than the"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			err := messages.UnpackProperty(tt.value, &messages.SlotReply{})
@@ -99,6 +100,19 @@ func TestUnpackPropertyRefuses(t *testing.T) {
 				t.Errorf("UnpackProperty = %v, want ErrBadDocument about %q", err, tt.want)
 			}
 		})
+	}
+}
+
+// A value that unpacks to many times its size is given up at the limit, not read
+// to its end.
+func TestABombCostsLittleMemory(t *testing.T) {
+	bomb := pack(t, bytes.Repeat([]byte(" "), 24<<20))
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	err := messages.UnpackProperty(bomb, &messages.SlotReply{})
+	runtime.ReadMemStats(&after)
+	if got := after.TotalAlloc - before.TotalAlloc; err == nil || got > 8<<20 {
+		t.Errorf("UnpackProperty = %v, after allocating %d bytes", err, got)
 	}
 }
 

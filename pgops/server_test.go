@@ -203,7 +203,7 @@ func TestStartThatTakesTooLongLeavesItRunning(t *testing.T) {
 	}
 	p.Stop(t, "immediate")
 	s, err := pgops.NewServer(pgops.ServerOptions{
-		BinDir: c.BinDir, DataDir: c.DataDir, User: pgtest.User(t), LogFile: c.LogFile, StartTimeout: 2 * time.Second,
+		BinDir: c.BinDir, DataDir: c.DataDir, User: pgtest.User(t), LogFile: c.LogFile, StartTimeout: 5 * time.Second,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -54,9 +54,8 @@ func (a act) failed(err error) error {
 		return nil
 	}
 	e := &Error{Op: a.op, Object: a.object, Cause: err}
-	var cmd *command.Error
-	if errors.As(err, &cmd) {
-		e.Kind, e.Hint = classify(cmd.Stderr)
+	if cmd, ok := errors.AsType[*command.Error](err); ok {
+		e.Hint, e.Kind = classify(cmd.Stderr)
 	}
 	return e
 }
@@ -159,11 +158,11 @@ var meanings = []meaning{
 }
 
 // classify reads standard error; a text it does not know has no kind.
-func classify(stderr string) (kind error, hint string) {
+func classify(stderr string) (hint string, kind error) {
 	for _, m := range meanings {
 		if m.line.MatchString(stderr) {
-			return m.kind, m.hint
+			return m.hint, m.kind
 		}
 	}
-	return nil, ""
+	return "", nil
 }

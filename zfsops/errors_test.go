@@ -49,7 +49,7 @@ func TestCapturedErrorsHaveTheirKind(t *testing.T) {
 		}
 		// Standard error ends in a newline, the test data perhaps not.
 		for _, s := range []string{text, text + "\n"} {
-			if got, _ := classify(s); !errors.Is(got, want) {
+			if _, got := classify(s); !errors.Is(got, want) {
 				t.Errorf("%s: %q: got %v, want %v", version, s, got, want)
 			}
 		}
@@ -65,7 +65,7 @@ func TestWordsInANameAreNotAReason(t *testing.T) {
 		"cannot mount 'tank/permission denied': no mountpoint set",
 		"cannot destroy snapshot tank/dataset is busy@x: some reason that nobody knows",
 	} {
-		if kind, _ := classify(s); kind != nil {
+		if _, kind := classify(s); kind != nil {
 			t.Errorf("%s: got %v", s, kind)
 		}
 	}
@@ -94,7 +94,7 @@ func TestAnErrorSaysWhatWhereWhyAndWhatToDo(t *testing.T) {
 func FuzzClassify(f *testing.F) {
 	captured(f, func(_, _, text string) { f.Add(text) })
 	f.Fuzz(func(t *testing.T, s string) {
-		if kind, hint := classify(s); kind == nil && hint != "" {
+		if hint, kind := classify(s); kind == nil && hint != "" {
 			t.Fatalf("a hint %q without a kind", hint)
 		}
 	})

@@ -35,7 +35,7 @@ func align8(n int) int { return (n + 7) &^ 7 }
 
 // parseNVList reads a list in the native encoding of a little-endian machine
 // (NV_ENCODE_NATIVE, module/nvpair/nvpair.c), which is how the kernel packs
-// tokens. Only what appendNVList writes is accepted: one spelling per list.
+// tokens. Only what encodeNVList writes is accepted: one spelling per list.
 func parseNVList(b []byte) ([]nvpair, error) {
 	if len(b) < nvListHeader+4 || b[0] != 0 || b[1] != 1 {
 		return nil, fmt.Errorf("%w: not in the native encoding of this machine", errNVList)
@@ -104,9 +104,9 @@ func parseNVPair(b []byte) (nvpair, error) {
 	return p, nil
 }
 
-func appendNVList(to []byte, pairs []nvpair) []byte {
+func encodeNVList(pairs []nvpair) []byte {
 	le := binary.LittleEndian
-	to = append(to, 0, 1, 0, 0)
+	to := []byte{0, 1, 0, 0}
 	to = le.AppendUint32(to, 0)
 	to = le.AppendUint32(to, nvUniqueName)
 	for _, p := range pairs {

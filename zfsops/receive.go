@@ -85,8 +85,10 @@ func (z *ZFS) checkReceived(ctx context.Context, a act, spec *messages.ReceiveSp
 	}
 	for _, key := range keys {
 		if !props[key].local() {
-			return &Error{Op: a.op, Object: a.object, Kind: messages.ErrPermission, Hint: "zfs allow … " + key,
-				Cause: fmt.Errorf("the data was received, but property %s was not set", key)}
+			return &Error{
+				Op: a.op, Object: a.object, Kind: messages.ErrPermission, Hint: "zfs allow … " + key,
+				Cause: fmt.Errorf("the data was received, but property %s was not set", key),
+			}
 		}
 	}
 	return nil

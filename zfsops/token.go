@@ -147,7 +147,7 @@ func (t *Token) Encode() messages.ResumeToken {
 			pairs = append(pairs, nvpair{name: name, kind: nvBoolean})
 		}
 	}
-	packed := appendNVList(nil, pairs)
+	packed := encodeNVList(pairs)
 	var buf bytes.Buffer
 	w := zlib.NewWriter(&buf)
 	_, _ = w.Write(packed) // a bytes.Buffer takes everything

@@ -58,7 +58,7 @@ func TestAStrangeTokenIsRefused(t *testing.T) {
 		{name: "toguid", kind: nvUint64, number: 5},
 		{name: "toname", kind: nvString, text: "tank/a b@x"},
 	}
-	list := func(more ...nvpair) []byte { return appendNVList(nil, append(pairs[:2:2], more...)) }
+	list := func(more ...nvpair) []byte { return encodeNVList(append(pairs[:2:2], more...)) }
 	good := encode(list())
 	if _, err := ParseToken(good); err != nil {
 		t.Fatal(err)
@@ -76,9 +76,9 @@ func TestAStrangeTokenIsRefused(t *testing.T) {
 		"a field twice":        encode(list(nvpair{name: "toguid", kind: nvUint64, number: 6})),
 		"an unknown field":     encode(list(nvpair{name: "redact_snaps", kind: nvUint64})),
 		"a field of a type":    encode(list(nvpair{name: "rawok", kind: nvUint64})),
-		"a name with a line":   encode(appendNVList(nil, []nvpair{pairs[0], {name: "toname", kind: nvString, text: "tank/x@y\n\trawok = 1"}})),
-		"no name":              encode(appendNVList(nil, pairs[:1])),
-		"no GUID":              encode(appendNVList(nil, pairs[1:])),
+		"a name with a line":   encode(encodeNVList([]nvpair{pairs[0], {name: "toname", kind: nvString, text: "tank/x@y\n\trawok = 1"}})),
+		"no name":              encode(encodeNVList(pairs[:1])),
+		"no GUID":              encode(encodeNVList(pairs[1:])),
 		"data behind the end":  encode(append(list(), 0, 0, 0, 0)),
 		"no end":               encode(list()[:len(list())-4]),
 		"XDR":                  encode(append([]byte{1}, list()[1:]...)),
@@ -167,7 +167,7 @@ func FuzzParseNVList(f *testing.F) {
 		if err != nil {
 			return
 		}
-		again, err := parseNVList(appendNVList(nil, pairs))
+		again, err := parseNVList(encodeNVList(pairs))
 		if d := cmp.Diff(pairs, again, cmp.AllowUnexported(nvpair{})); d != "" || err != nil {
 			t.Fatal(d, err)
 		}

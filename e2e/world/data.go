@@ -29,7 +29,7 @@ func (n *Node) AddDocuments(ctx context.Context, seed uint64, size int64) error 
 	if err != nil {
 		return fmt.Errorf("documents for %s: %w", n.Name, err)
 	}
-	defer c.Close(context.WithoutCancel(ctx)) //nolint:errcheck // nothing is lost
+	defer c.Close(context.WithoutCancel(ctx))
 	r, w := io.Pipe()
 	go func() { w.CloseWithError(writeDocuments(w, seed, size)) }()
 	_, err = c.CopyFrom(ctx, r, "copy documents from stdin")

@@ -112,7 +112,7 @@ func (n *Node) buildMounts(ctx context.Context) error {
 		return err
 	}
 	for _, dir := range []string{"/run/postgresql", "/run/pgresync", "/var/lib/pgresync"} {
-		if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // PostgreSQL goes through it
+		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}
 		mode := "mode=0755"

@@ -30,7 +30,7 @@ func (n *Node) SQL(ctx context.Context, query string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("SQL on %s: %w", n.Name, err)
 	}
-	defer c.Close(context.WithoutCancel(ctx)) //nolint:errcheck // nothing is lost
+	defer c.Close(context.WithoutCancel(ctx))
 	out, err := Query(ctx, c, query)
 	if err != nil {
 		return "", fmt.Errorf("SQL on %s: %s: %w", n.Name, query, err)

@@ -64,7 +64,7 @@ func New(ctx context.Context, o Options) (*World, error) {
 	}
 	w := &World{o: o, nodes: map[string]*Node{}}
 	if err := w.build(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("build world: %w", err), w.Close()) //nolint:contextcheck // the end is not cancellable
+		return nil, errors.Join(fmt.Errorf("build world: %w", err), w.Close())
 	}
 	return w, nil
 }

@@ -43,7 +43,7 @@ type EmbeddedConfig struct {
 
 const (
 	embeddedMaxStore   = 4 << 30
-	embeddedMaxMemory  = 64 << 20
+	embeddedMaxMemory  = 256 << 20
 	embeddedMaxPending = 64 << 20
 	// embeddedWriteDeadline lets a standby pause for as long as zfs receive does
 	// after a large free, without being cut off as a slow consumer.

@@ -111,7 +111,7 @@ func TestOutputIsBounded(t *testing.T) {
 func TestTheReasonOfACancellationIsKept(t *testing.T) {
 	reason := errors.New("the operator said so")
 	// A child that ends by itself on SIGTERM hides the reason from exec.
-	for _, script := range [][]string{{"ready", "term-exit", "7"}, {"ready", "hang"}} {
+	for _, script := range [][]string{{"ready-term-exit", "7"}, {"ready", "hang"}} {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		r, err := run(script...).Stream(ctx)
 		if err != nil {
@@ -153,7 +153,7 @@ func TestTheWholeProcessGroupEnds(t *testing.T) {
 	}
 	defer alive.Close()
 	ctx, cancel := context.WithCancel(t.Context())
-	c := run("spawn-and-hang", "ready", "hang")
+	c := run("spawn", "ready", "hang")
 	c.Stdin = end
 	r, err := c.Stream(ctx)
 	if err != nil {

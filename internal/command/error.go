@@ -9,7 +9,7 @@ import (
 	"sync"
 )
 
-// ErrOutputTooLong: the child wrote more than MaxOutput bytes.
+// ErrOutputTooLong means that the child wrote more than MaxOutput bytes.
 var ErrOutputTooLong = errors.New("output too long")
 
 // Error is a child that could not be run, did not exit 0, was cut short by its

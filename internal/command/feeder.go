@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// ErrInputLeft: the child exited 0 without reading all of its input.
+// ErrInputLeft means that the child exited 0 without reading all of its input.
 var ErrInputLeft = errors.New("the program ended before its input did")
 
 // feeder copies a reader into a child's standard input. Unlike exec's own

@@ -48,7 +48,7 @@ func TestJournalSurvivesAProperty(t *testing.T) {
 // cannot be written would stop the machine between two phases.
 func TestClippedJournalAlwaysFits(t *testing.T) {
 	text := rapid.Custom(func(t *rapid.T) string {
-		n := rapid.IntRange(0, 3000).Draw(t, "bytes")
+		n := rapid.IntRange(0, 1500).Draw(t, "bytes")
 		rnd := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 1))
 		b := make([]byte, n)
 		ascii := rapid.Bool().Draw(t, "ascii")
@@ -63,7 +63,7 @@ func TestClippedJournalAlwaysFits(t *testing.T) {
 		j := fullJournal()
 		j.Evidence, j.Error, j.Remedy, j.By = text.Draw(t, "evidence"), text.Draw(t, "error"), text.Draw(t, "remedy"), text.Draw(t, "by")
 		j.Branch = messages.RelName(strings.Repeat("b", 200))
-		for range rapid.IntRange(0, 100).Draw(t, "passes") {
+		for range rapid.IntRange(0, 40).Draw(t, "passes") {
 			j.Passes = append(j.Passes, messages.PassReport{
 				Snapshot: messages.NewSnapshotID(now), Base: messages.NewSnapshotID(now), Kind: messages.PassIncrement,
 				Bytes: rand.Uint64(), Millis: rand.Int64(),

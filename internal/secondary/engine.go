@@ -79,7 +79,7 @@ func (s *Service) watch(ctx context.Context, j resync.Journal) (bool, error) {
 // begin journals a new resync.
 func (s *Service) begin(ctx context.Context, fill func(n *resync.Journal)) error {
 	return s.fire(ctx, resync.EventRequested, func(n *resync.Journal) {
-		*n = resync.Journal{V: n.V, Phase: n.Phase, Begun: n.Begun, ID: messages.NewResyncID(s.now()), StartedAt: s.now().UTC()}
+		*n = resync.Journal{V: n.V, Phase: n.Phase, Begun: n.Begun, Proven: n.Proven, ID: messages.NewResyncID(s.now()), StartedAt: s.now().UTC()}
 		fill(n)
 	})
 }
@@ -214,7 +214,8 @@ func (s *Service) fire(ctx context.Context, e resync.Event, change func(*resync.
 		change(&n)
 	}
 	n.Phase = row.To
-	n.Proven = n.Proven && e != resync.EventRequested || e == resync.EventProven
+	// Until the switch the live copy is the one that was proven last.
+	n.Proven = n.Proven && e != resync.EventStopped || e == resync.EventProven
 	n.Clip()
 	if err := s.saveJournal(ctx, n); err != nil {
 		return err

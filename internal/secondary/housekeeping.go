@@ -57,11 +57,28 @@ func (s *Service) disposeOld(ctx context.Context) error {
 			}
 		}
 	}
-	if err := s.zfs.DestroyDataset(ctx, s.cfg.old()); err != nil {
+	err = s.zfs.DestroyDataset(ctx, s.cfg.old())
+	if errors.Is(err, messages.ErrNotOurs) {
+		// Somebody else's snapshots are in it (a periodic snapshot tool's, say).
+		return s.keepAside(ctx, err)
+	}
+	if err != nil {
 		return fmt.Errorf("remove the previous copy: %w", err)
 	}
 	s.log.Info().Str("dataset", string(s.cfg.old())).Msg("previous copy removed")
 	return nil
+}
+
+// keepAside leaves the previous copy to the operator, under a name that is not
+// needed again.
+func (s *Service) keepAside(ctx context.Context, why error) error {
+	kept := s.cfg.kept("replaced", s.journal().ID)
+	s.log.Warn().Err(why).Str("dataset", string(kept)).Msg("previous copy kept: it is not all ours")
+	err := s.zfs.SetProperties(ctx, s.cfg.old(), map[string]string{messages.PropReplaced: s.now().UTC().Format(time.RFC3339)})
+	if err != nil {
+		return err
+	}
+	return s.zfs.Rename(ctx, s.cfg.old(), kept)
 }
 
 func (s *Service) disposeNext(ctx context.Context) error {

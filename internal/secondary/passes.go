@@ -47,7 +47,10 @@ func (s *Service) pass(ctx context.Context, m *messages.Manifest) (plan.PassPlan
 		if step.Have {
 			continue
 		}
-		n, err := s.transfer(ctx, m, pp, step)
+		if err := s.createParents(ctx, step); err != nil {
+			return pp, report, err
+		}
+		n, err := s.transfer(ctx, m, step)
 		report.Bytes += n
 		if err != nil {
 			return pp, report, fmt.Errorf("dataset %q of snapshot %s: %w", step.Dataset, m.ID, err)
@@ -70,6 +73,16 @@ func (s *Service) markComplete(ctx context.Context, m *messages.Manifest, pp pla
 	return s.zfs.SetSnapshotProperties(ctx, s.cfg.Lineage.Child(pp.Branch).Snapshot(m.ID.ShortName()), map[string]string{
 		messages.PropID: string(m.ID), messages.PropState: messages.StateComplete, messages.PropManifest: packed,
 	})
+}
+
+// createParents makes the datasets above a step's that do not travel themselves.
+func (s *Service) createParents(ctx context.Context, step plan.Step) error {
+	for _, d := range step.Create {
+		if err := s.zfs.Create(ctx, s.cfg.Lineage.Child(d), s.lineageProperties()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // lineageProperties are of every received dataset: a mount alone would modify it

@@ -79,10 +79,11 @@ func (s *Service) prove(ctx context.Context) (resync.Event, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.ProveTimeout)
 	defer cancel()
+	want := s.want(ctx, m)
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		ok, missing := s.proven(ctx, m)
+		ok, missing := s.proven(ctx, want)
 		if ok {
 			return resync.EventProven, nil
 		}
@@ -94,7 +95,19 @@ func (s *Service) prove(ctx context.Context) (resync.Event, error) {
 	}
 }
 
-func (s *Service) proven(ctx context.Context, m *messages.Manifest) (bool, string) {
+// want is what the proof asks for. Hosts that the operator gave are his business.
+func (s *Service) want(ctx context.Context, m *messages.Manifest) plan.Want {
+	w := plan.Want{StopLSN: m.StopLSN, SystemID: m.SystemID, Timeline: m.Timeline, SlotName: s.journal().Slot}
+	if hasKey(s.cfg.PrimaryConninfo, "host") {
+		return w
+	}
+	if lease, _, err := s.primary.Lease(ctx); err == nil {
+		w.PrimaryHosts, w.PrimaryPort = []string{lease.Host}, lease.Port
+	}
+	return w
+}
+
+func (s *Service) proven(ctx context.Context, want plan.Want) (bool, string) {
 	id, err := s.db.Identity(ctx)
 	if err != nil {
 		return false, "PostgreSQL does not answer: " + err.Error()
@@ -108,5 +121,5 @@ func (s *Service) proven(ctx context.Context, m *messages.Manifest) (bool, strin
 		return false, "the publisher does not answer: " + err.Error()
 	}
 	s.setLocal(&id)
-	return plan.Proven(plan.Want{StopLSN: m.StopLSN, SystemID: m.SystemID, Timeline: m.Timeline, SlotName: s.journal().Slot}, &id, r, f)
+	return plan.Proven(want, &id, r, f)
 }

@@ -27,6 +27,12 @@ func (s *Service) stage(ctx context.Context) (resync.Event, error) {
 	if err != nil {
 		return "", fmt.Errorf("stage: %w", err)
 	}
+	// The name is needed again, and a trigger may come before the housekeeping.
+	if s.journal().Proven {
+		if err := s.disposeOld(ctx); err != nil {
+			return "", fmt.Errorf("stage: %w", err)
+		}
+	}
 	if err := s.removeNext(ctx); err != nil {
 		return "", fmt.Errorf("stage: %w", err)
 	}

@@ -14,11 +14,11 @@ import (
 
 // transfer moves one dataset. A cut transfer goes on from the partial receive;
 // a token that no longer fits is given up for a new stream.
-func (s *Service) transfer(ctx context.Context, m *messages.Manifest, pp plan.PassPlan, step plan.Step) (uint64, error) {
+func (s *Service) transfer(ctx context.Context, m *messages.Manifest, step plan.Step) (uint64, error) {
 	const tries = 6
 	var moved uint64
 	for try := 1; ; try++ {
-		n, err := s.transferOnce(ctx, m, pp, step)
+		n, err := s.transferOnce(ctx, m, step)
 		moved += n
 		if err == nil || ctx.Err() != nil {
 			return moved, err
@@ -70,7 +70,7 @@ func (s *Service) pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-func (s *Service) transferOnce(ctx context.Context, m *messages.Manifest, pp plan.PassPlan, step plan.Step) (uint64, error) {
+func (s *Service) transferOnce(ctx context.Context, m *messages.Manifest, step plan.Step) (uint64, error) {
 	rec, err := s.primary.Stream(ctx, messages.StreamRequest{
 		V: messages.Version, Cluster: s.cfg.Cluster, Node: s.cfg.Node, Dataset: step.Dataset,
 		To: step.To, From: step.Base.GUID, Token: step.Token,
@@ -87,7 +87,7 @@ func (s *Service) transferOnce(ctx context.Context, m *messages.Manifest, pp pla
 	spec := messages.ReceiveSpec{
 		Into: s.cfg.Lineage.Child(step.Into), Snapshot: m.ID.ShortName(), To: step.To, From: step.Base.GUID,
 	}
-	if step.Base.GUID == 0 || pp.NewBranch {
+	if step.Base.GUID == 0 || step.Origin.GUID != 0 {
 		spec.Set = s.lineageProperties()
 	}
 	var moved uint64

@@ -132,10 +132,10 @@ func (c Config) validate() error {
 // partSize is for a stream of about estimate bytes: at least eight parts, so
 // that sending and receiving overlap.
 func (c Config) partSize(estimate uint64) int {
-	if estimate == 0 || estimate/8 >= uint64(c.PartSize) { //nolint:gosec // validated positive
+	if estimate == 0 || estimate/8 >= uint64(c.PartSize) {
 		return c.PartSize
 	}
-	return min(max(int(estimate/8), smallestPart), c.PartSize) //nolint:gosec // below PartSize
+	return min(max(int(estimate/8), smallestPart), c.PartSize)
 }
 
 func (c Config) subjects() messages.Subjects { return messages.Subjects{Cluster: c.Cluster} }

@@ -15,6 +15,9 @@ import (
 // finish tells the readers how the source ended. An upload that failed cannot
 // be joined any more.
 func (u *upload) finish(ctx context.Context, cause error) {
+	if cause != nil && ctx.Err() != nil {
+		cause = errStopped
+	}
 	u.update(func() {
 		u.rec.State, u.rec.Error = messages.StreamComplete, ""
 		if cause != nil {
@@ -102,9 +105,7 @@ func (u *upload) remove(ctx context.Context) {
 	parts := u.ledger.parts
 	nodes := slices.Sorted(maps.Keys(u.readers))
 	u.mu.Unlock()
-	for _, r := range parts {
-		u.giveUp(leftover{r.part.Object, r.part.Nuid})
-	}
+	u.giveUpParts(parts)
 	_ = u.persist(ctx, func() error {
 		u.sweepGarbage(ctx, true)
 		errs := []error{u.store.purge(ctx, u.store.ns.PartsStream(), u.store.ns.StreamParts(u.spec.Stream, u.attempt()))}

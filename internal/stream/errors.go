@@ -2,12 +2,13 @@ package stream
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// ErrBadPart: a stored part does not match its announcement, several fetches
-// long. Nothing of it reached the sink. Errors that wrap it wrap
+// ErrBadPart says that a stored part does not match its announcement, several
+// fetches long. Nothing of it reached the sink. Errors that wrap it wrap
 // messages.ErrStreamCut too.
 var ErrBadPart = errors.New("stored part does not match its announcement")
 
@@ -31,10 +32,5 @@ func hasCode(err error, codes ...jetstream.ErrorCode) bool {
 	} else if !errors.As(err, &api) {
 		return false
 	}
-	for _, c := range codes {
-		if api.ErrorCode == c {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(codes, api.ErrorCode)
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"sync"
@@ -136,118 +137,6 @@ func TestCorruptPartNeverReachesTheSink(t *testing.T) {
 			wantBytes(t, got, o.data[:w.cfg.PartSize])
 		})
 	}
-}
-
-type forgery func(parts []messages.Part, end *messages.StreamEnd) []messages.Part
-
-// The announcements are part of what may be lost, repeated or forged.
-func TestForgedAnnouncementsAreRefused(t *testing.T) {
-	for name, tc := range map[string]struct {
-		change forgery
-		want   string // of the error; "": none
-	}{
-		"untouched": {func(p []messages.Part, _ *messages.StreamEnd) []messages.Part { return p }, ""},
-		"end of other snapshots": {
-			func(p []messages.Part, e *messages.StreamEnd) []messages.Part { e.To++; return p },
-			"end is of snapshots",
-		},
-		"end counts less": {
-			func(p []messages.Part, e *messages.StreamEnd) []messages.Part { e.Parts--; return p },
-			"end counts 2 parts",
-		},
-		"truncated": {
-			func(p []messages.Part, e *messages.StreamEnd) []messages.Part {
-				e.Parts, e.Size = 2, e.Size-p[2].Size
-				return p[:2]
-			},
-			"end has another chain",
-		},
-		"last part lost": {
-			func(p []messages.Part, _ *messages.StreamEnd) []messages.Part { return p[:2] },
-			"part 2 is missing",
-		},
-		"swapped data": {
-			func(p []messages.Part, _ *messages.StreamEnd) []messages.Part {
-				p[0].Nuid, p[1].Nuid = p[1].Nuid, p[0].Nuid
-				return p
-			},
-			"SHA-256",
-		},
-		"reordered": {
-			func(p []messages.Part, _ *messages.StreamEnd) []messages.Part {
-				p[1].Index, p[1].Offset, p[1].Object = 0, 0, p[0].Object
-				return []messages.Part{p[1]}
-			},
-			"breaks the chain",
-		},
-		"other attempt": {
-			func(p []messages.Part, _ *messages.StreamEnd) []messages.Part {
-				p[1].Attempt = messages.NewMessageID(time.Now())
-				return p
-			},
-			"want attempt",
-		},
-		"other offset": {
-			func(p []messages.Part, _ *messages.StreamEnd) []messages.Part { p[1].Offset++; return p },
-			"part 1 begins at byte",
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			w := newWorld(t, func(c *stream.Config) { c.StallTimeout = 2 * time.Second })
-			o := &opener{data: noise(3*w.cfg.PartSize, 1)}
-			rec := stored(t, w, o)
-			forge(t, w, rec, tc.change)
-			got, _, err := w.read(rec, "db2")
-			wantBytes(t, got, o.data[:len(got)])
-			switch {
-			case tc.want == "" && (err != nil || len(got) != len(o.data)):
-				t.Errorf("%d bytes, error %v; want all and none", len(got), err)
-			case tc.want != "" && (!errors.Is(err, messages.ErrStreamCut) || !strings.Contains(err.Error(), tc.want)):
-				t.Errorf("error is %v, want ErrStreamCut with %q", err, tc.want)
-			}
-		})
-	}
-}
-
-// forge replaces all announcements of an upload.
-func forge(t *testing.T, w *world, rec messages.StreamRecord, change forgery) {
-	t.Helper()
-	s, err := w.js.Stream(t.Context(), w.ns.PartsStream())
-	if err != nil {
-		t.Fatal(err)
-	}
-	get := func(subject string, doc messages.Document) {
-		msg, err := s.GetLastMsgForSubject(t.Context(), subject)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := messages.Decode(msg.Data, doc); err != nil {
-			t.Fatal(err)
-		}
-	}
-	put := func(subject string, doc messages.Document) {
-		body, err := messages.Encode(doc)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := w.js.Publish(t.Context(), subject, body); err != nil {
-			t.Fatal(err)
-		}
-	}
-	parts := make([]messages.Part, 3)
-	for i := range parts {
-		get(w.ns.Part(rec.Stream, rec.Attempt, i), &parts[i])
-	}
-	var end messages.StreamEnd
-	get(w.ns.StreamEnd(rec.Stream, rec.Attempt), &end)
-	if err := s.Purge(t.Context(), jetstream.WithPurgeSubject(w.ns.StreamParts(rec.Stream, rec.Attempt))); err != nil {
-		t.Fatal(err)
-	}
-	for i, p := range change(parts, &end) {
-		put(w.ns.Part(rec.Stream, rec.Attempt, i), &p)
-	}
-	put(w.ns.StreamEnd(rec.Stream, rec.Attempt), &end)
 }
 
 func TestSlowReaderHoldsTheSourceBack(t *testing.T) {
@@ -455,5 +344,39 @@ func TestContextEndsARead(t *testing.T) {
 	})
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("error is %v, want context.Canceled", err)
+	}
+}
+
+func TestFullBucketIsAnAlarmNotTheEnd(t *testing.T) {
+	w := newWorld(t, nil)
+	w.stop()
+	obs, err := w.js.ObjectStore(t.Context(), w.ns.Bucket())
+	if err != nil {
+		t.Fatal(err)
+	}
+	room := w.info(w.bucketStream()).Config.MaxBytes
+	if _, err := obs.PutBytes(t.Context(), "filler", noise(int(room)-30*kib, 2)); err != nil {
+		t.Fatal(err)
+	}
+	w.start()
+	o := &opener{data: noise(3*w.cfg.PartSize, 1)}
+	rec := w.join(2, "db2", o.open)
+	natstest.Eventually(t, 10*time.Second, "the record to name the trouble", func() error {
+		if s := w.hub.Streams(); len(s) != 1 || !strings.Contains(s[0].Error, "maximum bytes exceeded") {
+			return fmt.Errorf("records are %+v", s)
+		}
+		return nil
+	})
+	if err := obs.Delete(t.Context(), "filler"); err != nil {
+		t.Fatal(err)
+	}
+	got, _, err := w.read(rec, "db2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantBytes(t, got, o.data)
+	counts := w.info(w.bucketStream()).State.Subjects
+	if len(counts) != 3*2+1 { // chunks and description of each part, and the tombstone
+		t.Errorf("failed attempts left chunks: %v", counts)
 	}
 }

@@ -39,7 +39,7 @@ func (f *fetcher) fetch(ctx context.Context, p *messages.Part, buf []byte) error
 	}
 	name := cons.CachedInfo().Name
 	defer f.release(ctx, name)
-	if pending := cons.CachedInfo().NumPending; pending != uint64(p.Chunks) { //nolint:gosec // validated positive
+	if pending := cons.CachedInfo().NumPending; pending != uint64(p.Chunks) {
 		return fmt.Errorf("%w: the bucket holds %d chunks of %d", ErrBadPart, pending, p.Chunks)
 	}
 	sub, err := f.js.Conn().SubscribeSync(nats.NewInbox())
@@ -164,7 +164,7 @@ func (g *gather) take(msg *nats.Msg) error {
 	if err != nil {
 		return fmt.Errorf("chunk %d: %w", g.chunks, err)
 	}
-	if msg.Subject != g.subject || meta.Sequence.Consumer != uint64(g.chunks)+1 || meta.Sequence.Stream <= g.lastSeq { //nolint:gosec // counts up from 0
+	if msg.Subject != g.subject || meta.Sequence.Consumer != uint64(g.chunks)+1 || meta.Sequence.Stream <= g.lastSeq {
 		return fmt.Errorf("chunk %d: got number %d of subject %s (sequence %d after %d)",
 			g.chunks, meta.Sequence.Consumer, msg.Subject, meta.Sequence.Stream, g.lastSeq)
 	}

@@ -57,12 +57,12 @@ func objectInfo(bucket, object, nuid string, size uint64, chunks, chunkSize int,
 	return jetstream.ObjectInfo{
 		ObjectMeta: jetstream.ObjectMeta{
 			Name: object,
-			Opts: &jetstream.ObjectMetaOptions{ChunkSize: uint32(chunkSize)}, //nolint:gosec // below max_payload
+			Opts: &jetstream.ObjectMetaOptions{ChunkSize: uint32(chunkSize)},
 		},
 		Bucket: bucket,
 		NUID:   nuid,
 		Size:   size,
-		Chunks: uint32(chunks), //nolint:gosec // at most MaxPartSize
+		Chunks: uint32(chunks),
 		Digest: "SHA-256=" + base64.URLEncoding.EncodeToString(sum[:]),
 	}
 }

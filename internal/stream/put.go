@@ -103,8 +103,8 @@ func (q *ackQueue) drain(ctx context.Context, cause error) error {
 		select {
 		case <-ctx.Done():
 			return cause
-		case <-f.Err():
 		case <-f.Ok():
+		case <-f.Err(): //nolint:errcheck // only its arrival matters
 		}
 	}
 	return cause
@@ -115,7 +115,7 @@ func (s *Store) expectCount(ctx context.Context, subject string, want int) error
 	if err != nil {
 		return err
 	}
-	if got := counts[subject]; got != uint64(want) { //nolint:gosec // not negative
+	if got := counts[subject]; got != uint64(want) {
 		return fmt.Errorf("stream %s holds %d chunks of %d", s.bucketStream(), got, want)
 	}
 	return nil

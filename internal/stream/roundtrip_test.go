@@ -40,7 +40,7 @@ func TestRoundTripOfRandomSizes(t *testing.T) {
 	to := messages.GUID(1000)
 	rapid.Check(t, func(rt *rapid.T) {
 		to++
-		size := rapid.IntRange(1, 6*w.cfg.PartSize).Draw(rt, "size")
+		size := rapid.IntRange(1, 4*w.cfg.PartSize).Draw(rt, "size")
 		o := &opener{data: noise(size, 2)}
 		got, _, err := w.read(w.join(to, "db2", o.open), "db2")
 		if err != nil || !bytes.Equal(got, o.data) {

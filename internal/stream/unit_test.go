@@ -133,7 +133,7 @@ func TestPumpStopsWithItsContext(t *testing.T) {
 	}()
 	<-p.pieces
 	cancel()
-	for range p.pieces { //nolint:revive // one may be under way
+	for range p.pieces { // one may be under way
 	}
 	<-done
 	if !errors.Is(p.err, context.Canceled) {

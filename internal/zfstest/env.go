@@ -215,6 +215,15 @@ func (e *Env) Another(tb testing.TB) *Env {
 	return &other
 }
 
+// fresh is an env of the same kind.
+func (e *Env) fresh(tb testing.TB) *Env {
+	tb.Helper()
+	if e.Real {
+		return e.Another(tb)
+	}
+	return Fake(tb)
+}
+
 func (e *Env) zpool(tb testing.TB, args ...string) {
 	tb.Helper()
 	// A clean-up runs when the test's own context has ended.

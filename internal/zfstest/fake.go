@@ -1,6 +1,7 @@
 package zfstest
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,6 +15,9 @@ import (
 
 // stateEnv names the file that holds the fake's pools between two commands.
 const stateEnv = "ZFSTEST_STATE"
+
+// VersionEnv replaces the fake's version, "2.3.9" unless told otherwise.
+const VersionEnv = "ZFSTEST_VERSION"
 
 // denyEnv names a property that this user is not allowed to set by a receive.
 const denyEnv = "ZFSTEST_DENY"
@@ -98,7 +102,7 @@ func withState(path string, f func(*state) error) error {
 	if err != nil {
 		return err
 	}
-	defer lock.Close() //nolint:errcheck // closing it is what unlocks
+	defer lock.Close() // which unlocks it
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
 		return err
 	}
@@ -195,7 +199,8 @@ func pairs(args []string) (map[string]string, error) {
 }
 
 func (f *fake) version([]string) error {
-	_, err := fmt.Fprintln(f.out, "zfs-2.3.9-fake\nzfs-kmod-2.3.9-fake")
+	v := cmp.Or(os.Getenv(VersionEnv), "2.3.9")
+	_, err := fmt.Fprintf(f.out, "zfs-%s-fake\nzfs-kmod-%s-fake\n", v, v)
 	return err
 }
 

@@ -1,6 +1,7 @@
 package zfstest
 
 import (
+	"maps"
 	"slices"
 	"strings"
 )
@@ -84,9 +85,7 @@ func (f *fake) rename(args []string) error {
 		moved[to+strings.TrimPrefix(n, from)] = f.Datasets[n]
 		delete(f.Datasets, n)
 	}
-	for n, d := range moved {
-		f.Datasets[n] = d
-	}
+	maps.Copy(f.Datasets, moved)
 	for _, d := range f.Datasets {
 		if name, short, _ := strings.Cut(d.Origin, "@"); name == from || strings.HasPrefix(name, from+"/") {
 			d.Origin = to + strings.TrimPrefix(name, from) + "@" + short

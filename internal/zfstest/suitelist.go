@@ -2,31 +2,30 @@ package zfstest
 
 import (
 	"strings"
-	"testing"
 
 	"github.com/pgresync/pgresync/messages"
 	"github.com/pgresync/pgresync/zfsops"
 )
 
-var listTests = map[string]func(*testing.T, *Env){
-	"probe finds versions of both halves": func(t *testing.T, e *Env) {
-		caps, err := e.ZFS.Probe(t.Context())
+var listTests = map[string]func(*T){
+	"probe finds versions of both halves": func(t *T) {
+		caps, err := t.ZFS.Probe(t.Context())
 		ok(t, err)
 		if !caps.Userland.AtLeast(2, 1, 0) || !caps.Kernel.AtLeast(2, 1, 0) {
 			t.Fatalf("got %+v", caps)
 		}
 	},
-	"list gives the tree with its own marks only": func(t *testing.T, e *Env) {
-		b := e.child(t, "b", with(ours, "canmount", "noauto", "recordsize", "16384", "readonly", "on"))
-		inner := e.child(t, "b/a b", map[string]string{"example:foreign": "x\ty"})
-		e.child(t, "b c", nil)
-		infos, err := e.ZFS.List(t.Context(), e.Root)
+	"list gives the tree with its own marks only": func(t *T) {
+		b := t.child("b", with(ours, "canmount", "noauto", "recordsize", "16384", "readonly", "on"))
+		inner := t.child("b/a b", map[string]string{"example:foreign": "x\ty"})
+		t.child("b c", nil)
+		infos, err := t.ZFS.List(t.Context(), t.Root)
 		ok(t, err)
 		names := []messages.Dataset{}
 		for _, info := range infos {
 			names = append(names, info.Name)
 		}
-		diff(t, names, []messages.Dataset{e.Root, b, e.Root.Child("b c"), inner})
+		diff(t, names, []messages.Dataset{t.Root, b, t.Root.Child("b c"), inner})
 		diff(t, infos[1].Marks, ours)
 		diff(t, infos[3].Marks, map[string]string{})
 		if i := infos[1]; i.GUID == 0 || i.Mounted || i.CanMount != "noauto" || i.RecordSize != 16384 || !i.ReadOnly || i.Mountpoint != "none" ||
@@ -34,24 +33,24 @@ var listTests = map[string]func(*testing.T, *Env){
 			t.Fatalf("got %+v", i)
 		}
 	},
-	"list and histories of nothing are not found": func(t *testing.T, e *Env) {
-		_, err := e.ZFS.List(t.Context(), e.Root.Child("no such"))
+	"list and histories of nothing are not found": func(t *T) {
+		_, err := t.ZFS.List(t.Context(), t.Root.Child("no such"))
 		wantErr(t, err, messages.ErrNotFound)
-		_, err = e.ZFS.Histories(t.Context(), e.Root.Child("no such"))
+		_, err = t.ZFS.Histories(t.Context(), t.Root.Child("no such"))
 		wantErr(t, err, messages.ErrNotFound)
 	},
-	"list refuses a tree with a volume": func(t *testing.T, e *Env) {
-		e.Tool(t, "create", "-V", "1048576", "-o", "volmode=none", string(e.Root.Child("vol")))
-		_, err := e.ZFS.List(t.Context(), e.Root)
+	"list refuses a tree with a volume": func(t *T) {
+		t.Tool(t, "create", "-V", "1048576", "-o", "volmode=none", string(t.Root.Child("vol")))
+		_, err := t.ZFS.List(t.Context(), t.Root)
 		wantErr(t, err, messages.ErrRefused)
 	},
-	"histories hold ours and foreign ones in order": func(t *testing.T, e *Env) {
-		d, empty := e.child(t, "d", nil), e.child(t, "empty", nil)
-		first := e.snap(t, d)
-		e.Tool(t, "snapshot", string(d.Snapshot("foreign one")))
-		last := e.snap(t, d)
-		ok(t, e.ZFS.Bookmark(t.Context(), first, first.Short()))
-		all, err := e.ZFS.Histories(t.Context(), e.Root)
+	"histories hold ours and foreign ones in order": func(t *T) {
+		d, empty := t.child("d", nil), t.child("empty", nil)
+		first := t.snap(d)
+		t.Tool(t, "snapshot", string(d.Snapshot("foreign one")))
+		last := t.snap(d)
+		ok(t, t.ZFS.Bookmark(t.Context(), first, first.Short()))
+		all, err := t.ZFS.Histories(t.Context(), t.Root)
 		ok(t, err)
 		names := []messages.SnapshotName{}
 		for _, s := range all[d] {
@@ -66,69 +65,69 @@ var listTests = map[string]func(*testing.T, *Env){
 			t.Fatalf("empty: got %v, %v", h, is)
 		}
 	},
-	"snapshot properties are those of the snapshot itself": func(t *testing.T, e *Env) {
-		d := e.child(t, "d", ours)
-		e.child(t, "d/below", nil)
-		s := e.snap(t, d)
-		e.Tool(t, "snapshot", string(d.Snapshot("foreign")))
-		ok(t, e.ZFS.SetSnapshotProperties(t.Context(), s, map[string]string{messages.PropManifest: strings.Repeat("m", 7000)}))
+	"snapshot properties are those of the snapshot itself": func(t *T) {
+		d := t.child("d", ours)
+		t.child("d/below", nil)
+		s := t.snap(d)
+		t.Tool(t, "snapshot", string(d.Snapshot("foreign")))
+		ok(t, t.ZFS.SetSnapshotProperties(t.Context(), s, map[string]string{messages.PropManifest: strings.Repeat("m", 7000)}))
 		id, _ := messages.SnapshotIDOf(s)
-		got, err := e.ZFS.SnapshotProperties(t.Context(), d, messages.PropID, messages.PropCluster)
+		got, err := t.ZFS.SnapshotProperties(t.Context(), d, messages.PropID, messages.PropCluster)
 		ok(t, err)
 		diff(t, got, map[messages.SnapshotName]map[string]string{s: {messages.PropID: string(id)}})
-		got, err = e.ZFS.SnapshotProperties(t.Context(), d)
+		got, err = t.ZFS.SnapshotProperties(t.Context(), d)
 		ok(t, err)
 		if len(got) != 1 || len(got[s][messages.PropManifest]) != 7000 {
 			t.Fatalf("got %v", got)
 		}
 	},
-	"local properties can be carried to a clone": func(t *testing.T, e *Env) {
+	"local properties can be carried to a clone": func(t *T) {
 		props := map[string]string{
 			"recordsize": "8192", "compression": "zstd", "quota": "104857600", "canmount": "noauto",
 			"mountpoint": "/nowhere at all", "example:note": "keep this",
 		}
-		d := e.child(t, "d", with(props, "casesensitivity", "insensitive", messages.PropCluster, cluster))
-		got, err := e.ZFS.LocalProperties(t.Context(), d)
+		d := t.child("d", with(props, "casesensitivity", "insensitive", messages.PropCluster, cluster))
+		got, err := t.ZFS.LocalProperties(t.Context(), d)
 		ok(t, err)
 		diff(t, got, props)
-		c := e.Root.Child("clone")
-		ok(t, e.ZFS.Clone(t.Context(), e.snap(t, d), c, got))
-		got, err = e.ZFS.LocalProperties(t.Context(), c)
+		c := t.Root.Child("clone")
+		ok(t, t.ZFS.Clone(t.Context(), t.snap(d), c, got))
+		got, err = t.ZFS.LocalProperties(t.Context(), c)
 		ok(t, err)
 		diff(t, got, props)
 	},
-	"properties are set and cleared": func(t *testing.T, e *Env) {
-		d := e.child(t, "d", nil)
+	"properties are set and cleared": func(t *T) {
+		d := t.child("d", nil)
 		journal := "a value = with \"signs\", and spaces"
-		ok(t, e.ZFS.SetProperties(t.Context(), d, map[string]string{messages.PropJournal: journal, messages.PropState: "x"}))
-		diff(t, e.info(t, d).Marks, map[string]string{messages.PropJournal: journal, messages.PropState: "x"})
-		ok(t, e.ZFS.InheritProperty(t.Context(), d, messages.PropState))
-		ok(t, e.ZFS.InheritProperty(t.Context(), d, messages.PropState))
-		diff(t, e.info(t, d).Marks, map[string]string{messages.PropJournal: journal})
-		wantErr(t, e.ZFS.SetProperties(t.Context(), e.Root.Child("gone"), ours), messages.ErrNotFound)
+		ok(t, t.ZFS.SetProperties(t.Context(), d, map[string]string{messages.PropJournal: journal, messages.PropState: "x"}))
+		diff(t, t.info(d).Marks, map[string]string{messages.PropJournal: journal, messages.PropState: "x"})
+		ok(t, t.ZFS.InheritProperty(t.Context(), d, messages.PropState))
+		ok(t, t.ZFS.InheritProperty(t.Context(), d, messages.PropState))
+		diff(t, t.info(d).Marks, map[string]string{messages.PropJournal: journal})
+		wantErr(t, t.ZFS.SetProperties(t.Context(), t.Root.Child("gone"), ours), messages.ErrNotFound)
 	},
-	"a new mount point does not mount": func(t *testing.T, e *Env) {
-		caps, err := e.ZFS.Probe(t.Context())
+	"a new mount point does not mount": func(t *T) {
+		caps, err := t.ZFS.Probe(t.Context())
 		ok(t, err)
 		if !caps.SetUnmounted {
 			t.Skip("before OpenZFS 2.2 there is no way not to")
 		}
-		d := e.child(t, "d", map[string]string{"mountpoint": "none", "canmount": "on"})
-		ok(t, e.ZFS.SetProperties(t.Context(), d, map[string]string{"mountpoint": t.TempDir() + "/m"}))
-		if e.info(t, d).Mounted {
+		d := t.child("d", map[string]string{"mountpoint": "none", "canmount": "on"})
+		ok(t, t.ZFS.SetProperties(t.Context(), d, map[string]string{"mountpoint": t.TempDir() + "/m"}))
+		if t.info(d).Mounted {
 			t.Fatal("it is mounted")
 		}
 	},
-	"a pool has numbers": func(t *testing.T, e *Env) {
-		info, err := e.ZFS.Pool(t.Context(), e.Pool)
+	"a pool has numbers": func(t *T) {
+		info, err := t.ZFS.Pool(t.Context(), t.Pool)
 		ok(t, err)
 		if info.GUID == 0 || info.Size == 0 || info.Free == 0 || info.Health != "ONLINE" || info.Capacity < 0 || info.Capacity > 100 {
 			t.Fatalf("got %+v", info)
 		}
-		_, err = e.ZFS.Pool(t.Context(), "no such pool")
+		_, err = t.ZFS.Pool(t.Context(), "no such pool")
 		wantErr(t, err, messages.ErrNotFound)
 	},
-	"a name that is an option or a list is never passed on": func(t *testing.T, e *Env) {
+	"a name that is an option or a list is never passed on": func(t *T) {
 		z := zfsops.New(zfsops.Options{ZFS: "/nonexistent"})
 		for _, n := range []string{"-r", "a@b,c", "a@b%c", "a/", "", "a@b@c"} {
 			for what, err := range map[string]error{

@@ -1,0 +1,115 @@
+package e2e
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pgresync/pgresync/e2e/world"
+)
+
+// TestCompose brings docker-compose.test.yml up with an image made of this very
+// machine, and resyncs a standby in it. It needs dockerd, which the lab has.
+func TestCompose(t *testing.T) {
+	bin, out := requireLab(t)
+	for _, name := range []string{"docker-compose.test.yml", "compose-node", "nats-server"} {
+		if _, err := os.Stat(filepath.Join(bin, name)); err != nil {
+			t.Fatalf("%s is not in %s; see the target test-e2e of the Makefile", name, bin)
+		}
+	}
+	c := &compose{bin: bin, out: out}
+	c.startDocker(t)
+	c.importImage(t)
+	t.Cleanup(func() { c.run(t, "docker-compose", "-f", c.file(), "down", "--timeout", "60") })
+	c.run(t, "docker-compose", "-f", c.file(), "up", "-d", "--no-build")
+	for _, node := range []string{"standby1", "standby2"} {
+		c.streams(t, node, 6*time.Minute)
+	}
+	before := c.proven(t, "standby1")
+	c.run(t, "docker-compose", "-f", c.file(), "exec", "-T", "nats", "nats", "pub", "pgresync.main.trigger.resync.standby1", "")
+	must(t, world.Until(t.Context(), "standby1 to be resynced by a trigger", 4*time.Minute, func(context.Context) (bool, string) {
+		return c.proven(t, "standby1") > before, ""
+	}))
+	c.streams(t, "standby1", time.Minute)
+}
+
+type compose struct{ bin, out string }
+
+func (c *compose) file() string { return filepath.Join(c.bin, "docker-compose.test.yml") }
+
+func (c *compose) command(ctx context.Context, argv ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.Env = append(os.Environ(), "PGRESYNC_TEST_IMAGE=pgresync-test", "PGRESYNC_TEST_POOLS=/var/tmp/pgresync-test")
+	return cmd
+}
+
+func (c *compose) run(t testing.TB, argv ...string) string {
+	t.Helper()
+	// Not the test's context: it is done when the clean-up runs.
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	text, err := c.command(ctx, argv...).CombinedOutput()
+	if err != nil {
+		t.Errorf("%s: %v\n%s", strings.Join(argv, " "), err, text)
+	}
+	return string(text)
+}
+
+func (c *compose) startDocker(t testing.TB) {
+	t.Helper()
+	log, err := os.Create(filepath.Join(c.out, "dockerd.log"))
+	must(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	cmd := c.command(ctx, "dockerd", "--data-root", "/var/lib/docker")
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	must(t, cmd.Start())
+	t.Cleanup(func() {
+		cancel()
+		_ = cmd.Wait() // it was told to end
+		_ = log.Close()
+	})
+	must(t, world.Until(t.Context(), "dockerd to answer", 2*time.Minute, func(ctx context.Context) (bool, string) {
+		text, err := c.command(ctx, "docker", "info").CombinedOutput()
+		return err == nil, string(text)
+	}))
+}
+
+// importImage makes the image of what this machine has, without what a node does
+// not need: fetching one is not possible everywhere, and importing is slow.
+func (c *compose) importImage(t testing.TB) {
+	t.Helper()
+	const script = `set -eu
+stage=$(mktemp -d); trap 'rm -rf "$stage"' EXIT
+mkdir -p "$stage/usr/local/bin" "$stage/compose" "$stage/tmp" "$stage/run" "$stage/proc" "$stage/sys" "$stage/dev" "$stage/srv" "$stage/root" "$stage/var/tmp"
+chmod 1777 "$stage/tmp" "$stage/var/tmp"
+cp "$1/primary-sidecar" "$1/secondary-sidecar" "$1/nats" "$1/nats-server" "$stage/usr/local/bin/"
+cp "$1/compose-node" "$stage/compose/node"
+chmod +x "$stage"/usr/local/bin/* "$stage/compose/node"
+tar -c -C / --exclude=usr/lib/modules --exclude=usr/share/doc --exclude='usr/lib/*/libLLVM*' --exclude='usr/bin/docker*' \
+  --exclude='usr/sbin/dockerd' --exclude='usr/bin/containerd*' --exclude='usr/libexec/docker' --exclude='usr/sbin/runc' --exclude='usr/bin/runc' \
+  --exclude=usr/src --exclude=usr/local --exclude=usr/lib/gcc --exclude='usr/lib/firmware' \
+  bin sbin lib lib64 usr etc -C "$stage" usr/local compose tmp run proc sys dev srv root var |
+  docker import --change 'ENV PATH=/usr/lib/postgresql/17/bin:/usr/local/bin:/usr/bin:/usr/sbin:/bin:/sbin' - pgresync-test`
+	c.run(t, "bash", "-o", "pipefail", "-c", script, "import", c.bin)
+}
+
+// streams waits until the node streams and has the primary's rows.
+func (c *compose) streams(t testing.TB, node string, limit time.Duration) {
+	t.Helper()
+	must(t, world.Until(t.Context(), node+" to stream", limit, func(ctx context.Context) (bool, string) {
+		text, err := c.command(ctx, "docker-compose", "-f", c.file(), "exec", "-T", node, "psql", "-h", "/run/postgresql", "-U", "postgres", "-Atqc",
+			"SELECT count(*), (SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming') FROM rows").CombinedOutput()
+		return err == nil && strings.TrimSpace(string(text)) == "20000|1", string(text)
+	}))
+}
+
+// proven counts the resyncs of a node that went well.
+func (c *compose) proven(t testing.TB, node string) int {
+	t.Helper()
+	return strings.Count(c.run(t, "docker-compose", "-f", c.file(), "logs", "--no-color", node), `"on":"proven"`)
+}

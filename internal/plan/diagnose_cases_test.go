@@ -1,0 +1,287 @@
+package plan_test
+
+import (
+	"time"
+
+	"github.com/pgresync/pgresync/internal/plan"
+	"github.com/pgresync/pgresync/messages"
+)
+
+const (
+	seg  = 16 << 20
+	slot = "pgresync_db2_0123456789abcd"
+)
+
+var now = time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
+
+// at is a position in segment n, a little after its start.
+func at(n uint64) messages.LSN { return messages.LSN(n*seg + 0x28) }
+
+// Timeline 3 came from 2 at segment 80, and that from 1 at segment 50.
+func line() messages.TimelineHistory {
+	return messages.TimelineHistory{Current: 3, Ancestors: []messages.TimelineSwitch{{Timeline: 1, EndLSN: at(50)}, {Timeline: 2, EndLSN: at(80)}}}
+}
+
+// broken is a standby in reach of everything that does not stream: the primary is
+// at segment 100 and has WAL from 60 on; the standby is at 90.
+func broken() plan.Facts {
+	return plan.Facts{
+		Cluster: "main", Node: "db2", DataPresent: true, Server: plan.ServerRunning, SlotName: slot,
+		Primary: &messages.PrimaryFacts{
+			Cluster: "main", Node: "db1", Lease: 7, OldestWAL: 60 * seg, WALSegmentSize: seg,
+			Identity: messages.Identity{SystemID: 42, Version: 150018, Role: messages.RolePrimary, Timeline: line(), LSN: at(100)},
+			Slots:    []messages.SlotState{{Name: slot, RestartLSN: at(90), WALStatus: messages.WALReserved}},
+		},
+		Local: &messages.Identity{
+			SystemID: 42, Version: 150018, Role: messages.RoleStandby,
+			Timeline: messages.TimelineHistory{Current: 3}, LSN: at(90),
+		},
+		Receiver: &messages.Receiver{InRecovery: true, Timeline: 3, ReceiveLSN: at(90), ReplayLSN: at(90)},
+		Control:  &messages.ControlData{SystemID: 42, State: "in archive recovery", Timeline: 3, CheckpointLSN: at(88), MinRecoveryLSN: at(89)},
+	}
+}
+
+func stands(f *plan.Facts, t messages.Timeline, lsn messages.LSN) {
+	f.Local.Timeline.Current, f.Local.LSN = t, lsn
+	f.Receiver.Timeline, f.Receiver.ReceiveLSN, f.Receiver.ReplayLSN = t, lsn, lsn
+	f.Control.Timeline, f.Control.CheckpointLSN, f.Control.MinRecoveryLSN = t, lsn-seg, lsn
+}
+
+func stops(f *plan.Facts) { f.Server, f.Local, f.Receiver = plan.ServerStopped, nil, nil }
+
+func promotes(f *plan.Facts, t messages.Timeline, lsn messages.LSN) {
+	stands(f, t, lsn)
+	f.Local.Role, f.Receiver.InRecovery = messages.RolePrimary, false
+	f.Control.State = "in production"
+}
+
+func loseSlot(f *plan.Facts) {
+	f.Primary.Slots[0].WALStatus, f.Primary.Slots[0].RestartLSN = messages.WALLost, 0
+}
+
+type opinion struct {
+	v messages.Verdict
+	r messages.Reason
+}
+
+var (
+	isHealthy   = opinion{messages.VerdictHealthy, messages.ReasonStreaming}
+	notStream   = opinion{messages.VerdictWait, messages.ReasonNotStreaming}
+	isDiverged  = opinion{messages.VerdictResync, messages.ReasonDiverged}
+	isPromoted  = opinion{messages.VerdictNeedsOperator, messages.ReasonPromoted}
+	isDown      = opinion{messages.VerdictWait, messages.ReasonServerDown}
+	walGone     = opinion{messages.VerdictResync, messages.ReasonWALGone}
+	slotLost    = opinion{messages.VerdictResync, messages.ReasonSlotLost}
+	catchingUp  = opinion{messages.VerdictWait, messages.ReasonCatchingUp}
+	unknown     = opinion{messages.VerdictWait, messages.ReasonPrimaryUnknown}
+	publishes   = opinion{messages.VerdictWait, messages.ReasonPromoted}
+	rejoinsAuto = opinion{messages.VerdictResync, messages.ReasonPromoted}
+)
+
+// saying are cases whose verdict needs no debounce, or has had it.
+var saying = []struct {
+	name   string
+	change func(*plan.Facts)
+	policy plan.RejoinPolicy
+	want   opinion
+	// says must occur in the evidence or the remedy, cure is what is asked for.
+	says string
+	cure plan.Cure
+}{
+	{"streaming", func(f *plan.Facts) { f.Receiver.Streaming = true }, "", isHealthy, "streams", ""},
+	{"streaming, and ahead of what the primary said a moment ago", func(f *plan.Facts) {
+		stands(f, 3, at(101))
+		f.Receiver.Streaming = true
+	}, "", isHealthy, "", ""},
+	{"streaming, though no publisher answers", func(f *plan.Facts) { f.Receiver.Streaming, f.Primary = true, nil }, "", isHealthy, "", ""},
+	{"streaming by the primary's word, without the right to look", func(f *plan.Facts) { f.Receiver, f.Primary.Streaming = nil, true }, "", isHealthy, "db1", ""},
+	{"streaming by the primary's word, hot standby off", func(f *plan.Facts) {
+		f.Local, f.Receiver, f.Primary.Streaming = nil, nil, true
+	}, "", isHealthy, "", ""},
+	{"stopped, and the primary has not noticed", func(f *plan.Facts) {
+		stops(f)
+		f.Primary.Streaming = true
+	}, "", isDown, "stopped", ""},
+	{"streaming from a deposed primary beyond the fork", func(f *plan.Facts) {
+		stands(f, 2, at(81))
+		f.Receiver.Streaming = true
+	}, "", isDiverged, "timeline 2", ""},
+	{"streaming from a newer primary that has no lease yet", func(f *plan.Facts) {
+		stands(f, 4, at(120))
+		f.Receiver.Streaming = true
+	}, "", isHealthy, "", ""},
+
+	{"no data", func(f *plan.Facts) {
+		stops(f)
+		f.DataPresent = false
+	}, "", opinion{messages.VerdictResync, messages.ReasonNoData}, "missing", ""},
+	{"no data and no publisher", func(f *plan.Facts) {
+		stops(f)
+		f.DataPresent, f.Primary, f.PrimaryErr = false, nil, "no responders"
+	}, "", unknown, "no responders", ""},
+	{"no data, yet PostgreSQL answers", func(f *plan.Facts) { f.DataPresent = false }, "", opinion{messages.VerdictWait, messages.ReasonNoData}, "correct", ""},
+
+	{"no publisher", func(f *plan.Facts) { f.Primary, f.PrimaryErr = nil, "timeout" }, "", unknown, "timeout", ""},
+	{"no publisher, and promoted a moment ago", func(f *plan.Facts) {
+		promotes(f, 4, at(101))
+		f.Primary = nil
+	}, "", unknown, "", ""},
+	{"the publisher is no primary", func(f *plan.Facts) { f.Primary.Identity.Role = messages.RoleStandby }, "", unknown, "standby", ""},
+
+	{"another cluster", func(f *plan.Facts) { f.Local.SystemID = 43 }, "", opinion{messages.VerdictNeedsOperator, messages.ReasonWrongCluster}, "43", ""},
+	{"another cluster, stopped", func(f *plan.Facts) {
+		stops(f)
+		f.Control.SystemID = 43
+	}, "", opinion{messages.VerdictNeedsOperator, messages.ReasonWrongCluster}, "43", ""},
+	{"another major version", func(f *plan.Facts) { f.Local.Version = 160004 }, "", opinion{messages.VerdictNeedsOperator, messages.ReasonWrongVersion}, "16.4", ""},
+	{"another minor version", func(f *plan.Facts) { f.Local.Version = 150017 }, "", notStream, "", ""},
+
+	{"this node publishes", func(f *plan.Facts) {
+		promotes(f, 3, at(100))
+		f.Primary.Node = "db2"
+	}, "", publishes, "", ""},
+	{"promoted beside the primary", func(f *plan.Facts) { promotes(f, 2, at(90)) }, "", isPromoted, "nats pub pgresync.main.trigger.resync.db2", ""},
+	{"promoted, by the receiver's word alone", func(f *plan.Facts) { f.Receiver.InRecovery = false }, "", isPromoted, "", ""},
+	{"promoted, no rejoin allowed", func(f *plan.Facts) { promotes(f, 2, at(90)) }, plan.RejoinNever, isPromoted, "forbids", ""},
+	{"promoted on a branch that the cluster has left", func(f *plan.Facts) { promotes(f, 2, at(90)) }, plan.RejoinAuto, rejoinsAuto, "timeline 2", ""},
+	{"promoted, before the fork of the primary's timeline", func(f *plan.Facts) { promotes(f, 2, at(80)) }, plan.RejoinAuto, isPromoted, "", ""},
+	{"promoted, on the primary's timeline", func(f *plan.Facts) { promotes(f, 3, at(110)) }, plan.RejoinAuto, isPromoted, "", ""},
+	{"promoted, on a newer timeline than the primary's", func(f *plan.Facts) { promotes(f, 4, at(110)) }, plan.RejoinAuto, isPromoted, "", ""},
+	{"promoted, and the primary has no lease", func(f *plan.Facts) {
+		promotes(f, 2, at(90))
+		f.Primary.Lease = 0
+	}, plan.RejoinAuto, isPromoted, "", ""},
+	{"a primary that crashed and was replaced", func(f *plan.Facts) {
+		promotes(f, 2, at(90))
+		stops(f)
+	}, "", isPromoted, "was a primary when it stopped", ""},
+	{"a primary that crashed and was replaced, rejoins by itself", func(f *plan.Facts) {
+		promotes(f, 2, at(80))
+		stops(f)
+	}, plan.RejoinAuto, rejoinsAuto, "", ""},
+	{"a primary that crashed, nobody replaced it", func(f *plan.Facts) {
+		promotes(f, 3, at(90))
+		stops(f)
+	}, plan.RejoinAuto, isDown, "", ""},
+	{"a stopped primary that does not start, and was not replaced by a newer timeline", func(f *plan.Facts) {
+		promotes(f, 3, at(110))
+		stops(f)
+		f.StartFailures, f.StartFailureClass = 2, plan.FailureStorage
+	}, plan.RejoinAuto, isPromoted, "", ""},
+	{"promoted, by the receiver's word alone, no other answer", func(f *plan.Facts) {
+		f.Receiver.InRecovery, f.Local, f.Control = false, nil, nil
+		loseSlot(f)
+	}, plan.RejoinAuto, isPromoted, "", ""},
+	{"stopped, its control file cannot be read", func(f *plan.Facts) {
+		stops(f)
+		f.Control = nil
+	}, "", isDown, "", ""},
+
+	{"one failed start", func(f *plan.Facts) {
+		stops(f)
+		f.StartFailures, f.StartFailureClass = 1, plan.FailureStorage
+	}, "", isDown, "start PostgreSQL", ""},
+	{"two failed starts", func(f *plan.Facts) {
+		stops(f)
+		f.StartFailures, f.StartFailureClass = 2, plan.FailureStorage
+	}, "", opinion{messages.VerdictResync, messages.ReasonServerDown}, "2 times", ""},
+	{"two failed starts that nobody can class", func(f *plan.Facts) {
+		stops(f)
+		f.StartFailures = 2
+	}, "", opinion{messages.VerdictResync, messages.ReasonServerDown}, "", ""},
+	{"failed starts, but it runs by now", func(f *plan.Facts) { f.StartFailures = 5 }, "", notStream, "", ""},
+	{"settings too low", func(f *plan.Facts) {
+		stops(f)
+		f.StartFailures, f.StartFailureClass, f.Primary = 1, plan.FailureSettings, nil
+	}, "", opinion{messages.VerdictNeedsOperator, messages.ReasonSettingsTooLow}, "max_connections", ""},
+	{"one failed start for another reason", func(f *plan.Facts) {
+		stops(f)
+		f.StartFailures, f.StartFailureClass = 1, plan.FailureOther
+	}, "", isDown, "", ""},
+	{"two failed starts for another reason", func(f *plan.Facts) {
+		stops(f)
+		f.StartFailures, f.StartFailureClass = 2, plan.FailureOther
+	}, "", opinion{messages.VerdictNeedsOperator, messages.ReasonServerDown}, "configuration", ""},
+	{"stopped, WAL gone as far as one can see", func(f *plan.Facts) {
+		stops(f)
+		f.Primary.OldestWAL, f.Primary.Slots = 95*seg, nil
+		f.SlotName = ""
+	}, "", isDown, "", ""},
+	{"stopped, slot dropped: it may have the WAL itself", func(f *plan.Facts) {
+		stops(f)
+		f.Primary.OldestWAL, f.Primary.Slots = 95*seg, nil
+	}, "", opinion{messages.VerdictWait, messages.ReasonServerDown}, "slot missing", plan.CureReserveSlot},
+	{"stopped, slot lost and WAL gone", func(f *plan.Facts) {
+		stops(f)
+		f.Primary.OldestWAL = 95 * seg
+		loseSlot(f)
+	}, "", slotLost, slot, ""},
+	{"stopped, diverged", func(f *plan.Facts) {
+		stands(f, 2, at(90))
+		stops(f)
+	}, "", isDiverged, "", ""},
+	{"stopped, its minimum recovery point is past a fork that its checkpoint is not", func(f *plan.Facts) {
+		stops(f)
+		f.Control.Timeline, f.Control.CheckpointLSN, f.Control.MinRecoveryLSN = 2, at(79), at(90)
+	}, "", isDown, "", ""},
+	{"starting", func(f *plan.Facts) {
+		stops(f)
+		f.Server = plan.ServerStarting
+	}, "", isDown, "starting", ""},
+	{"no word of the server", func(f *plan.Facts) {
+		stops(f)
+		f.Server = ""
+	}, "", isDown, "unknown", ""},
+
+	{"paused", func(f *plan.Facts) { f.Receiver.Paused = true }, "", catchingUp, "paused", ""},
+	{"paused, its WAL gone", func(f *plan.Facts) { f.Receiver.Paused, f.Primary.OldestWAL = true, 99*seg }, "", catchingUp, "", ""},
+	{"replay goes on without a receiver", func(f *plan.Facts) { f.Position, f.Primary.OldestWAL = at(89), 99*seg }, "", catchingUp, "", ""},
+	{"replay stands where it stood", func(f *plan.Facts) { f.Position = at(90) }, "", notStream, "", ""},
+
+	{"past the fork of an ancestor", func(f *plan.Facts) { stands(f, 2, at(81)) }, "", isDiverged, "0/50000028", ""},
+	{"at the fork of an ancestor", func(f *plan.Facts) { stands(f, 2, at(80)) }, "", notStream, "", ""},
+	{"before the fork of an ancestor", func(f *plan.Facts) { stands(f, 2, at(79)) }, "", notStream, "", ""},
+	{"received past the fork, but not replayed", func(f *plan.Facts) {
+		stands(f, 2, at(80))
+		f.Receiver.ReceiveLSN = at(80) + 8192
+	}, "", notStream, "", ""},
+	{"on a timeline that the primary never had", func(f *plan.Facts) { stands(f, 9, at(70)) }, "", isDiverged, "timeline 9", ""},
+	{"ahead of the primary on its own timeline", func(f *plan.Facts) { stands(f, 3, at(101)) }, "", isDiverged, "same timeline", ""},
+	{"the restart point lags behind a promotion that was streamed", func(f *plan.Facts) {
+		stands(f, 2, at(81))
+		f.Streamed = 3
+	}, "", notStream, "", ""},
+	{"no timeline known", func(f *plan.Facts) {
+		stands(f, 0, at(101))
+	}, "", notStream, "", ""},
+
+	{"its WAL gone, no slot of ours", func(f *plan.Facts) { f.SlotName, f.Primary.Slots, f.Primary.OldestWAL = "", nil, 91*seg }, "", walGone, "5A000000", ""},
+	{"its segment is the oldest there is", func(f *plan.Facts) { f.SlotName, f.Primary.Slots, f.Primary.OldestWAL = "", nil, 90*seg }, "", notStream, "", ""},
+	{"a record torn at a segment's end is asked for from its beginning", func(f *plan.Facts) {
+		f.Receiver.ReceiveLSN, f.Primary.OldestWAL = at(91), 91*seg
+		f.Primary.Slots[0].RestartLSN = at(91)
+	}, "", walGone, "5A000000", ""},
+	{"its WAL gone, its slot lost", func(f *plan.Facts) {
+		f.Primary.OldestWAL = 91 * seg
+		loseSlot(f)
+	}, "", slotLost, "lost", ""},
+	{"its WAL gone, its slot missing", func(f *plan.Facts) { f.Primary.Slots, f.Primary.OldestWAL = nil, 91*seg }, "", slotLost, "missing", ""},
+	{"its WAL gone, its slot made again too late", func(f *plan.Facts) { f.Primary.Slots[0].RestartLSN, f.Primary.OldestWAL = at(99), 91*seg }, "", walGone, "", ""},
+	{"another slot of ours keeps the WAL", func(f *plan.Facts) {
+		f.Primary.OldestWAL = 91 * seg // measured before the slot
+		loseSlot(f)
+		f.Primary.Slots = append(f.Primary.Slots, messages.SlotState{Name: "pgresync_db2_other", RestartLSN: at(85), WALStatus: messages.WALExtended})
+	}, "", notStream, "slot lost", plan.CureReserveSlot},
+	{"a delayed standby has WAL of its own to replay", func(f *plan.Facts) {
+		f.Receiver.ReplayLSN, f.Local.LSN, f.Primary.OldestWAL = at(70), at(70), 80*seg
+	}, "", notStream, "", ""},
+	{"a delayed standby, the WAL after what it received gone", func(f *plan.Facts) {
+		f.Receiver.ReplayLSN, f.Local.LSN, f.Primary.OldestWAL = at(70), at(70), 95*seg
+		f.Primary.Slots[0].RestartLSN = at(99)
+	}, "", walGone, "5A000000", ""},
+	{"slot missing, WAL there", func(f *plan.Facts) { f.Primary.Slots = nil }, "", notStream, "slot missing", plan.CureReserveSlot},
+	{"slot lost, WAL there", loseSlot, "", notStream, "slot lost", plan.CureReserveSlot},
+	{"a cut network", func(*plan.Facts) {}, "", notStream, "pg_hba.conf", ""},
+	{"no word of the oldest WAL", func(f *plan.Facts) { f.Primary.OldestWAL = 0 }, "", notStream, "", ""},
+	{"no segment size", func(f *plan.Facts) { f.Primary.WALSegmentSize, f.Primary.OldestWAL = 0, 90*seg }, "", notStream, "", ""},
+}

@@ -1,0 +1,121 @@
+package primary
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/pgresync/pgresync/messages"
+)
+
+type fakeDatabase struct {
+	Database
+	id  messages.Identity
+	err error
+}
+
+func (f *fakeDatabase) Identity(context.Context) (messages.Identity, error) { return f.id, f.err }
+
+type fakeLeases struct {
+	revision            uint64
+	err                 error
+	campaigns, resigned int
+}
+
+func (f *fakeLeases) Campaign(context.Context, messages.Lease) (uint64, error) {
+	f.campaigns++
+	f.revision++
+	return f.revision, f.err
+}
+
+func (f *fakeLeases) Renew(_ context.Context, rev uint64, _ messages.Lease) (uint64, error) {
+	if f.err != nil {
+		return 0, f.err
+	}
+	if rev != f.revision {
+		return 0, messages.ErrLeaseLost
+	}
+	f.revision++
+	return f.revision, nil
+}
+
+func (f *fakeLeases) Resign(context.Context, uint64) error { f.resigned++; return nil }
+
+// onDuty runs f beside a duty that keeps its lease.
+func onDuty(t *testing.T, f func(d *duty, db *fakeDatabase, l *fakeLeases)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		db := &fakeDatabase{id: messages.Identity{SystemID: 1, Role: messages.RolePrimary, Timeline: messages.TimelineHistory{Current: 1}}}
+		l := &fakeLeases{}
+		d := &duty{cfg: Config{Node: "db1", LeaseTTL: 10 * time.Second}, db: db, lease: l, now: time.Now, log: zerolog.Nop()}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- d.run(ctx, func(bool) {}) }()
+		pass(t, time.Second)
+		f(d, db, l)
+		cancel()
+		<-done
+	})
+}
+
+// pass lets time go by inside the bubble.
+func pass(t *testing.T, d time.Duration) {
+	t.Helper()
+	timer := time.NewTimer(d)
+	<-timer.C
+	synctest.Wait()
+}
+
+func TestDutyIsHeldWhileTheLeaseIsRenewed(t *testing.T) {
+	onDuty(t, func(d *duty, _ *fakeDatabase, l *fakeLeases) {
+		pass(t, time.Minute)
+		if rev, err := d.on(); err != nil || rev != l.revision {
+			t.Errorf("after a minute: got revision %d, %v, want %d", rev, err, l.revision)
+		}
+		if l.campaigns != 1 {
+			t.Errorf("campaigns: got %d, want 1", l.campaigns)
+		}
+	})
+}
+
+func TestDutyEndsAtOnceWhenPostgreSQLIsAStandby(t *testing.T) {
+	onDuty(t, func(d *duty, db *fakeDatabase, l *fakeLeases) {
+		db.id.Role = messages.RoleStandby
+		pass(t, 3*time.Second)
+		if _, err := d.on(); !errors.Is(err, messages.ErrNotPrimary) {
+			t.Errorf("a standby: got %v, want ErrNotPrimary", err)
+		}
+		if l.resigned != 1 {
+			t.Errorf("lease given up: got %d times, want once", l.resigned)
+		}
+	})
+}
+
+func TestDutyOutlivesAShortOutageOfNATSButNotTheLease(t *testing.T) {
+	onDuty(t, func(d *duty, _ *fakeDatabase, l *fakeLeases) {
+		l.err = messages.ErrUnavailable
+		pass(t, 4*time.Second)
+		if _, err := d.on(); err != nil {
+			t.Errorf("4 s without NATS: got %v, want to be on duty", err)
+		}
+		pass(t, 10*time.Second)
+		if _, err := d.on(); !errors.Is(err, messages.ErrNotPrimary) {
+			t.Errorf("14 s without NATS: got %v, want ErrNotPrimary", err)
+		}
+	})
+}
+
+func TestDutyEndsWhenTheLeaseIsLost(t *testing.T) {
+	onDuty(t, func(d *duty, _ *fakeDatabase, l *fakeLeases) {
+		l.err = messages.ErrRefused // somebody on a higher timeline holds it
+		l.revision += 5
+		pass(t, 3*time.Second)
+		if _, err := d.on(); !errors.Is(err, messages.ErrNotPrimary) {
+			t.Errorf("got %v, want ErrNotPrimary", err)
+		}
+	})
+}
