@@ -1,7 +1,7 @@
 package zfsops
 
 import (
-	"os"
+	"embed"
 	"strings"
 	"testing"
 
@@ -10,9 +10,15 @@ import (
 	"github.com/pgresync/pgresync/messages"
 )
 
+// testdata travels in the test binary, which also runs on machines that have
+// nothing else of the project.
+//
+//go:embed testdata/*.txt testdata/stderr/*.txt
+var testdata embed.FS
+
 func read(tb testing.TB, name string) []byte {
 	tb.Helper()
-	b, err := os.ReadFile("testdata/" + name)
+	b, err := testdata.ReadFile("testdata/" + name)
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -53,6 +53,9 @@ type Journal struct {
 	Snapshot messages.SnapshotID `json:"snapshot,omitempty"`
 	Branch   messages.RelName    `json:"branch,omitempty"`
 	Slot     string              `json:"slot,omitempty"`
+	// TriggerAt is when the trigger was published: one that is delivered again after a
+	// crash is recognised by it.
+	TriggerAt time.Time `json:"trigger_at,omitzero"`
 	// Consent is the operator's word, or the policy's, that a node out of recovery may
 	// be replaced (I-1).
 	Consent bool `json:"consent,omitempty"`

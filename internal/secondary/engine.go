@@ -96,17 +96,21 @@ func (s *Service) charge(ctx context.Context) (resync.Event, error) {
 
 // Trigger obeys a resync trigger: it is journaled when Trigger returns nil. One
 // that comes while a resync runs is satisfied by it.
-func (s *Service) Trigger(ctx context.Context, target messages.TriggerTarget, t messages.Trigger, _ time.Time) error {
+func (s *Service) Trigger(ctx context.Context, target messages.TriggerTarget, t messages.Trigger, at time.Time) error {
 	if target.Snapshot || !target.All && target.Node != s.cfg.Node {
 		return nil
 	}
 	j := s.journal()
+	if j.TriggerAt.Equal(at) {
+		return nil // journaled before a crash took the acknowledgement
+	}
 	if !resting(j.Phase) {
 		s.log.Info().Str("resync", string(j.ID)).Msg("trigger joins the running resync")
 		return nil
 	}
 	err := s.begin(ctx, func(n *resync.Journal) {
 		n.Reason, n.Trigger, n.Full, n.By, n.Evidence = messages.ReasonRequested, true, t.Full, t.By, t.Reason
+		n.TriggerAt = at.UTC()
 		// Only a trigger to this very node may replace one that was promoted: "all" is
 		// too easily said of a new primary.
 		n.Consent = !target.All && s.cfg.Diagnosis.RejoinPromoted != plan.RejoinNever

@@ -63,8 +63,9 @@ func (u *upload) upload(ctx context.Context, pc *piece) (messages.Part, error) {
 		part.Nuid = u.newNuid()
 		part.Chunks, err = u.store.put(ctx, part.Object, part.Nuid, pc.data, pc.sum)
 		if err != nil {
-			u.giveUp(leftover{part.Object, part.Nuid})
-			u.sweepGarbage(ctx, false)
+			_ = u.store.discard(ctx, part.Object, part.Nuid)
+			// The chunks only: the description will soon be the next try's.
+			u.giveUp(leftover{nuid: part.Nuid})
 		}
 		return err
 	})

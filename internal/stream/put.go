@@ -135,11 +135,12 @@ func (s *Store) putMeta(ctx context.Context, info jetstream.ObjectInfo) error {
 	return err
 }
 
-// discard removes an object, complete or not. The description goes first, so
-// that nobody lists an object without chunks.
+// discard removes an object, complete or not; without a name, chunks only. The
+// description goes first, so that nobody lists an object without chunks.
 func (s *Store) discard(ctx context.Context, object, nuid string) error {
-	return errors.Join(
-		s.purge(ctx, s.bucketStream(), s.metaSubject(object)),
-		s.purge(ctx, s.bucketStream(), s.chunkSubject(nuid)),
-	)
+	var err error
+	if object != "" {
+		err = s.purge(ctx, s.bucketStream(), s.metaSubject(object))
+	}
+	return errors.Join(err, s.purge(ctx, s.bucketStream(), s.chunkSubject(nuid)))
 }

@@ -41,7 +41,8 @@ type upload struct {
 	over    bool   // nobody may join any more
 }
 
-// leftover is an object that was given up and may have chunks in flight.
+// leftover is an object that was given up and may have chunks in flight;
+// without a name, the chunks of a failed try.
 type leftover struct{ object, nuid string }
 
 // run returns when nothing of the upload is left to do, or soon after ctx is
