@@ -91,6 +91,9 @@ lab-binaries: build $(NATS)
 		github.com/nats-io/nats-server/v2@$$($(GO) list -m -f '{{.Version}}' github.com/nats-io/nats-server/v2)
 	@cp '$(NATS)' bin/nats
 
+.PHONY: compose-binaries
+compose-binaries: lab-binaries ## builds what docker-compose.test.yml copies into its image
+
 # What a test or the demo finds beside itself in the lab.
 PUT := --put bin/primary-sidecar --put bin/secondary-sidecar --put bin/nats --put bin/nats-server
 
@@ -101,7 +104,8 @@ test-zfs: lab-binaries ## zfsops against real OpenZFS, in the lab
 
 .PHONY: test-e2e
 test-e2e: lab-binaries ## several nodes with real everything, in the lab
-	lab/run $(LAB_FLAGS) --timeout $(LAB_TIMEOUT) $(PUT) --put bin/e2e.test --env PGRESYNC_TEST_MUST_RUN=1 \
+	lab/run $(LAB_FLAGS) --timeout $(LAB_TIMEOUT) $(PUT) --put bin/e2e.test \
+		--put docker-compose.test.yml --put e2e/compose/node:compose-node --env PGRESYNC_TEST_MUST_RUN=1 \
 		--artifacts '$(ARTIFACTS)' -- ./e2e.test -test.v -test.timeout $(LAB_TIMEOUT)s -test.run '$(RUN)'
 
 .PHONY: test-lab

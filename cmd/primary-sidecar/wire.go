@@ -112,7 +112,8 @@ func streamConfig(cfg Config) stream.Config {
 	}
 	return stream.Config{
 		Cluster: cfg.Cluster, PartSize: int(cfg.PartSize), Window: int(cfg.Window), MaxBucket: int64(cfg.BucketMax),
-		Replicas: cfg.NATS.Replicas, Storage: storage, Provision: cfg.NATS.Provision, Linger: cfg.Linger,
+		Replicas: cfg.NATS.Replicas, Storage: storage, Provision: cfg.NATS.Provision,
+		Linger: max(cfg.Linger, 1), // its zero would be the default
 	}
 }
 

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// Standby makes a streaming standby by pg_basebackup and starts it. It uses no
-// slot unless Settings name one.
+// Standby makes a standby by pg_basebackup, starts it, and returns when it streams.
+// It uses no slot unless Settings name one.
 func (c *Cluster) Standby(tb testing.TB, o Options) *Cluster {
 	tb.Helper()
 	s := blank(tb)
@@ -16,6 +16,11 @@ func (c *Cluster) Standby(tb testing.TB, o Options) *Cluster {
 		"-X", "stream", "-c", "fast", "--no-sync", "-R")
 	s.configure(tb, o)
 	s.startFirst(tb)
+	// A base backup is consistent by itself: that it replayed everything does not mean
+	// that it is connected.
+	Eventually(tb, "the standby streams", func() bool {
+		return s.Text(tb, "SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming'") == "1"
+	})
 	return s
 }
 

@@ -167,6 +167,9 @@ func (f *fake) keep(r *receiving, got *received) error {
 		f.Datasets[r.name] = d
 	}
 	f.setReceived(r, d)
+	if r.begin.Features&zfsops.FeatureRaw != 0 {
+		d.Props["encryption"] = prop{"aes-256-gcm", "-"}
+	}
 	if got != nil && got.complete {
 		d.Data = slices.Clone(got.head.Data)
 		d.Snapshots = append(d.Snapshots, &version{

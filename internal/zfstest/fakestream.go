@@ -108,6 +108,9 @@ func (f *fake) resume(t messages.ResumeToken) (*sending, error) {
 	_, v, _ := f.find(target)
 	s := &sending{target: v, name: target}
 	s.begin = zfsops.Begin{ToGUID: tok.ToGUID, FromGUID: tok.FromGUID, ToName: target, FileSystem: true, Features: zfsops.FeatureResuming}
+	if tok.Raw {
+		s.begin.Features |= zfsops.FeatureRaw
+	}
 	if tok.FromGUID != 0 {
 		from := f.byGUID(uint64(tok.FromGUID), true)
 		if from == "" {
