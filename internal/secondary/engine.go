@@ -231,7 +231,7 @@ func (s *Service) fire(ctx context.Context, e resync.Event, change func(*resync.
 		s.lastReport = s.report(n)
 	}
 	if e == resync.EventProven {
-		s.tidyAt = time.Time{} // the previous copy can go now
+		s.tidyAt, s.streamed = time.Time{}, 0 // the previous copy can go now
 	}
 	s.announcePhase(n, e)
 	return nil

@@ -90,24 +90,37 @@ func (s *Service) gather(ctx context.Context) plan.Facts {
 	if l.resync != "" {
 		f.SlotName = messages.SlotName(s.cfg.Node, l.resync)
 	}
+	s.gatherDatabase(ctx, &f)
 	s.gatherServer(ctx, l, &f)
-	if id, err := s.db.Identity(ctx); err == nil {
-		f.Local = &id
-		if r, err := s.db.Receiver(ctx); err == nil {
-			f.Receiver = &r
-			if r.Streaming {
-				s.streamed = r.Timeline
-			}
-		}
-	}
 	f.Streamed = s.streamed
 	s.setLocal(f.Local)
 	return f
 }
 
+func (s *Service) gatherDatabase(ctx context.Context, f *plan.Facts) {
+	id, err := s.db.Identity(ctx)
+	if err != nil {
+		return
+	}
+	f.Local = &id
+	r, err := s.db.Receiver(ctx)
+	if err != nil {
+		return
+	}
+	f.Receiver = &r
+	if r.Streaming {
+		s.streamed = r.Timeline
+	}
+}
+
+// gatherServer looks at the data directory where PostgreSQL itself does not answer.
 func (s *Service) gatherServer(ctx context.Context, l live, f *plan.Facts) {
 	f.Server = plan.ServerStopped
 	if !l.exists() {
+		return
+	}
+	if f.Local != nil {
+		f.Server, f.DataPresent = plan.ServerRunning, true
 		return
 	}
 	dir := l.dataDir(f.Primary)

@@ -80,9 +80,10 @@ func (s *Service) recheck(ctx context.Context) (promoted bool, err error) {
 
 // server is the one of the live tree's data directory, nil when there is none.
 func (s *Service) server(ctx context.Context, l live) (string, Server, error) {
-	f, err := s.primary.Facts(ctx)
-	if err != nil {
-		f = nil // the live copy's own manifest usually says where its data directory is
+	var f *messages.PrimaryFacts
+	if l.manifest == nil {
+		// A copy that is not of our making: the publisher's layout is the best guess.
+		f, _ = s.primary.Facts(ctx)
 	}
 	dir := l.dataDir(f)
 	if dir == "" || !mountedAt(l, dir) {
