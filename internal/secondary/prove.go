@@ -77,6 +77,9 @@ func (s *Service) prove(ctx context.Context) (resync.Event, error) {
 	if err != nil {
 		return "", fmt.Errorf("prove: %w", err)
 	}
+	if err := s.settleBoot(ctx); err != nil {
+		return "", fmt.Errorf("prove: %w", err)
+	}
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.ProveTimeout)
 	defer cancel()
 	want := s.want(ctx, m)

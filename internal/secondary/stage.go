@@ -43,7 +43,7 @@ func (s *Service) stage(ctx context.Context) (resync.Event, error) {
 	if err := s.prepare(ctx, m, l, sites); err != nil {
 		return "", fmt.Errorf("stage snapshot %s: %w", m.ID, err)
 	}
-	if err := s.unmountTree(ctx, s.cfg.next()); err != nil {
+	if err := s.aim(ctx, sites); err != nil {
 		return "", fmt.Errorf("stage snapshot %s: %w", m.ID, err)
 	}
 	// Once more, right before the old copy is stopped: staging took time (I-7, I-8).
@@ -279,6 +279,24 @@ func (s *Service) removeNext(ctx context.Context) error {
 	return s.zfs.DestroyDataset(ctx, s.cfg.next())
 }
 
+// aim unmounts the prepared copy and gives it its final mount points, so that the
+// switch has only to rename and mount. canmount=noauto keeps it from being mounted
+// before that.
+func (s *Service) aim(ctx context.Context, sites []site) error {
+	if err := s.unmountTree(ctx, s.cfg.next()); err != nil {
+		return err
+	}
+	for _, st := range sites {
+		if st.staged == "" {
+			continue
+		}
+		if err := s.zfs.SetProperties(ctx, s.cfg.next().Child(st.name), map[string]string{"mountpoint": st.final}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // unmountTree unmounts children before parents; a tree that is not there is done.
 func (s *Service) unmountTree(ctx context.Context, root messages.Dataset) error {
 	tree, err := s.zfs.List(ctx, root)
@@ -288,7 +306,11 @@ func (s *Service) unmountTree(ctx context.Context, root messages.Dataset) error 
 	if err != nil {
 		return err
 	}
-	mounted := slices.DeleteFunc(tree, func(d messages.DatasetInfo) bool { return !d.Mounted })
+	return s.unmountAll(ctx, tree)
+}
+
+func (s *Service) unmountAll(ctx context.Context, tree []messages.DatasetInfo) error {
+	mounted := slices.DeleteFunc(slices.Clone(tree), func(d messages.DatasetInfo) bool { return !d.Mounted })
 	// By mount point, not by name: a WAL dataset may be mounted inside another's.
 	slices.SortFunc(mounted, func(a, b messages.DatasetInfo) int { return strings.Compare(b.Mountpoint, a.Mountpoint) })
 	for _, d := range mounted {

@@ -140,17 +140,8 @@ func (s *Service) setAside(ctx context.Context, l live) error {
 	if err := s.markAside(ctx, l); err != nil {
 		return err
 	}
-	if err := s.unmountTree(ctx, s.cfg.Dataset); err != nil {
+	if err := s.unmountAll(ctx, l.tree); err != nil {
 		return err
-	}
-	// Kept from being mounted over the new copy by `zfs mount -a` at boot.
-	for _, d := range l.tree {
-		if d.CanMount != "on" {
-			continue
-		}
-		if err := s.zfs.SetProperties(ctx, d.Name, map[string]string{propCanMount: "on", "canmount": "noauto"}); err != nil {
-			return err
-		}
 	}
 	return s.zfs.Rename(ctx, s.cfg.Dataset, s.cfg.old())
 }
@@ -169,25 +160,46 @@ func (s *Service) markAside(ctx context.Context, l live) error {
 	return nil
 }
 
-// settle gives the new live tree its mount points and mounts it, outer first.
+// settle mounts the new live tree, outer datasets first.
 func (s *Service) settle(ctx context.Context) error {
 	tree, err := s.zfs.List(ctx, s.cfg.Dataset)
 	if err != nil {
 		return err
 	}
-	final := func(d messages.DatasetInfo) string { return d.Marks[propMountpoint] }
-	slices.SortFunc(tree, func(a, b messages.DatasetInfo) int { return strings.Compare(final(a), final(b)) })
+	slices.SortFunc(tree, func(a, b messages.DatasetInfo) int { return strings.Compare(a.Mountpoint, b.Mountpoint) })
 	for _, d := range tree {
-		if !filepath.IsAbs(final(d)) {
+		if d.Mounted || !filepath.IsAbs(d.Marks[propMountpoint]) {
 			continue
-		}
-		if d.Mountpoint != final(d) {
-			if err := s.zfs.SetProperties(ctx, d.Name, map[string]string{"mountpoint": final(d)}); err != nil {
-				return err
-			}
 		}
 		if err := s.zfs.Mount(ctx, d.Name); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// settleBoot sees to it that a boot mounts the new tree and not the one set aside.
+// PostgreSQL runs again by now: this costs no down time.
+func (s *Service) settleBoot(ctx context.Context) error {
+	old, err := s.readTree(ctx, s.cfg.old())
+	if err != nil {
+		return err
+	}
+	for _, d := range old.tree {
+		if d.CanMount != "on" {
+			continue
+		}
+		if err := s.zfs.SetProperties(ctx, d.Name, map[string]string{propCanMount: "on", "canmount": "noauto"}); err != nil {
+			return err
+		}
+	}
+	tree, err := s.zfs.List(ctx, s.cfg.Dataset)
+	if err != nil {
+		return err
+	}
+	for _, d := range tree {
+		if d.CanMount == "on" || !filepath.IsAbs(d.Marks[propMountpoint]) {
+			continue
 		}
 		if err := s.zfs.SetProperties(ctx, d.Name, map[string]string{"canmount": "on"}); err != nil {
 			return err
