@@ -1,6 +1,7 @@
 package pgops_test
 
 import (
+	"context"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -17,5 +18,6 @@ func database(t *testing.T, c *pgtest.Cluster, role string, opts ...pgops.Option
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { db.Close(context.WithoutCancel(t.Context())) })
 	return db
 }

@@ -16,10 +16,13 @@ import (
 // The database is as large as an emulated machine fills it in a few seconds.
 const (
 	scale     = 2
-	documents = 64 << 20
+	documents = 48 << 20
 	rate      = 10 // transactions per second
 	patience  = 5 * time.Minute
 )
+
+// parts of a size for a stream of this size.
+var parts = map[string]string{"PGRESYNC_PART_SIZE": "4MiB", "PGRESYNC_WINDOW": "32MiB"}
 
 // demo is one run of the demonstration.
 type demo struct {
@@ -67,7 +70,7 @@ func (d *demo) primary(ctx context.Context) error {
 		return err
 	}
 	d.size = size
-	if _, err := d.db1.StartSidecar(ctx, world.Primary, nil); err != nil {
+	if _, err := d.db1.StartSidecar(ctx, world.Primary, parts); err != nil {
 		return err
 	}
 	if d.load, err = d.db1.StartLoad(ctx, rate); err != nil {

@@ -22,11 +22,12 @@ type follower struct {
 
 	mu     sync.Mutex
 	events []messages.Event
+	told   map[string]uint64 // percent of a transfer told last, by node and stream
 }
 
 // follow connects to the broker, which comes up with the primary sidecar.
 func follow(ctx context.Context, say *narrator) (*follower, error) {
-	f := &follower{say: say}
+	f := &follower{say: say, told: map[string]uint64{}}
 	err := world.Until(ctx, "the broker", time.Minute, func(context.Context) (bool, string) {
 		var err error
 		f.nc, err = nats.Connect(world.NATSURL, nats.MaxReconnects(-1))
@@ -51,13 +52,35 @@ func (f *follower) take(m *nats.Msg) {
 		f.say.on("", "an event that cannot be read: %v", err)
 		return
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	// A publisher that saw no acknowledgement publishes again.
+	if slices.ContainsFunc(f.events, func(old messages.Event) bool { return old.ID == e.ID }) {
+		return
+	}
+	f.events = append(f.events, e)
+	if e.Transfer != nil && !f.worthTelling(string(e.Node), *e.Transfer) {
+		return
+	}
 	if text := tell(e); text != "" {
 		f.say.on(string(e.Node), "%s", text)
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.events = append(f.events, e)
 }
+
+// worthTelling thins the progress out. The caller holds mu.
+func (f *follower) worthTelling(node string, t messages.TransferReport) bool {
+	const step = 20 // percent
+	key := node + " " + string(t.Stream)
+	last, begun := f.told[key]
+	now := percent(t)
+	if begun && now < last+step {
+		return false
+	}
+	f.told[key] = now
+	return true
+}
+
+func percent(t messages.TransferReport) uint64 { return min(100, t.Bytes*100/max(t.Estimate, 1)) }
 
 // mark is a place among the events; waiting from there on sees nothing older.
 func (f *follower) mark() int {
@@ -139,7 +162,7 @@ func progress(t messages.TransferReport) string {
 	}
 	share := ""
 	if t.Estimate > 0 {
-		share = fmt.Sprintf(" of %s (%d %%)", humanize.IBytes(t.Estimate), min(100, t.Bytes*100/t.Estimate))
+		share = fmt.Sprintf(" of %s (%d %%)", humanize.IBytes(t.Estimate), percent(t))
 	}
 	rate := float64(t.Bytes) / max(float64(t.Millis)/1000, 0.001)
 	return fmt.Sprintf("received %s%s of dataset %s, %s/s", humanize.IBytes(t.Bytes), share, name, humanize.IBytes(uint64(rate)))

@@ -62,7 +62,8 @@ func (c *Cluster) configure(tb testing.TB, o Options) {
 	tb.Helper()
 	settings := map[string]string{
 		"listen_addresses": "127.0.0.1", "unix_socket_directories": c.SocketDir,
-		"fsync": "off", "synchronous_commit": "off", "shared_buffers": "16MB", "max_connections": "20",
+		// A commit still waits for its WAL to be written, on which AwaitReplay relies.
+		"fsync": "off", "shared_buffers": "16MB", "max_connections": "20",
 		"wal_level": "replica", "max_wal_senders": "8", "max_replication_slots": "8", "hot_standby": "on",
 		"min_wal_size": "2MB", "wal_retrieve_retry_interval": "100ms", "autovacuum": "off", "lc_messages": "C",
 	}
