@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // Streaming waits until the standbys stream from the primary, as both sides say.
@@ -44,23 +46,29 @@ func (w *World) SameRows(ctx context.Context, limit time.Duration, load *Process
 	if err != nil {
 		return "", err
 	}
-	want, err := primary.Fingerprint(ctx)
-	if err != nil {
+	rows := make([]string, 1+len(standbys))
+	g, gctx := errgroup.WithContext(ctx)
+	for i, n := range append([]*Node{primary}, standbys...) {
+		g.Go(func() error {
+			if n != primary {
+				if err := n.Replayed(gctx, limit, at); err != nil {
+					return err
+				}
+			}
+			var err error
+			rows[i], err = n.Fingerprint(gctx)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
 		return "", err
 	}
-	for _, s := range standbys {
-		if err := s.Replayed(ctx, limit, at); err != nil {
-			return "", err
-		}
-		got, err := s.Fingerprint(ctx)
-		if err != nil {
-			return "", err
-		}
-		if got != want {
-			return "", fmt.Errorf("rows on %s differ from those on %s at %s:\n%s\n%s", s.Name, primary.Name, at, got, want)
+	for i, s := range standbys {
+		if rows[i+1] != rows[0] {
+			return "", fmt.Errorf("rows on %s differ from those on %s at %s:\n%s\n%s", s.Name, primary.Name, at, rows[i+1], rows[0])
 		}
 	}
-	return want, nil
+	return rows[0], nil
 }
 
 // Replayed waits until a standby has replayed the log up to lsn.

@@ -44,7 +44,7 @@ func (n *Node) sidecarEnv(kind string) map[string]string {
 		"PGRESYNC_PRIMARY_CONNINFO": "user=replicator",
 		"PGRESYNC_PG_LOG_FILE":      n.ServerLog(),
 		"PGRESYNC_CHECK_INTERVAL":   "3s", "PGRESYNC_DEBOUNCE": "3s",
-		"PGRESYNC_CONVERGE_SHORT": "2m", "PGRESYNC_BACKOFF_MIN": "2s", "PGRESYNC_BACKOFF_MAX": "10s", "PGRESYNC_PROVE_TIMEOUT": "60s",
+		"PGRESYNC_CONVERGE_SHORT": "2m", "PGRESYNC_BACKOFF_MIN": "2s", "PGRESYNC_BACKOFF_MAX": "10s", "PGRESYNC_PROVE_TIMEOUT": "120s",
 	})
 	return env
 }

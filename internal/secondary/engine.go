@@ -85,13 +85,14 @@ func (s *Service) begin(ctx context.Context, fill func(n *resync.Journal)) error
 }
 
 // charge counts a resync against the day's budget; an operator's is free.
-func (s *Service) charge(ctx context.Context) (resync.Event, error) {
+func (s *Service) charge() (resync.Event, error) {
 	j := s.journal()
 	if !j.Trigger && resync.OverBudget(j.Begun, s.now(), s.cfg.BudgetPerDay) {
 		return "", incurable(fmt.Errorf("%d resyncs began by themselves in the last 24 hours: %w", s.cfg.BudgetPerDay, messages.ErrRefused),
 			fmt.Sprintf("find the cause, then: nats pub %s ''", messages.Subjects{Cluster: s.cfg.Cluster}.TriggerResync(string(s.cfg.Node))))
 	}
-	return resync.EventBegun, s.note(ctx, func(n *resync.Journal) { n.Begin(s.now()) })
+	s.later(func(n *resync.Journal) { n.Begin(s.now()) })
+	return resync.EventBegun, nil
 }
 
 // Trigger obeys a resync trigger: it is journaled when Trigger returns nil. One
@@ -146,7 +147,7 @@ func (s *Service) act(ctx context.Context, j resync.Journal) error {
 func (s *Service) do(ctx context.Context, a resync.Action) (resync.Event, error) {
 	switch a {
 	case resync.ActionBegin:
-		return s.charge(ctx)
+		return s.charge()
 	case resync.ActionPlan:
 		return s.plan(ctx)
 	case resync.ActionReceive:
@@ -244,7 +245,15 @@ func (s *Service) journal() resync.Journal {
 	return s.j
 }
 
-// note changes the journal without a transition.
+// later changes what the next transition will write. It is for the outcome of an
+// action: after a crash before that, the action is repeated anyway.
+func (s *Service) later(change func(*resync.Journal)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change(&s.j)
+}
+
+// note changes the journal on disk without a transition, before a deed.
 func (s *Service) note(ctx context.Context, change func(*resync.Journal)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

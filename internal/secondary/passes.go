@@ -26,7 +26,8 @@ func (s *Service) receive(ctx context.Context) (resync.Event, error) {
 	if plan.Next(s.cfg.Converge, j.Passes, 0, j.Slot != "") == plan.MoveSwitch {
 		event = resync.EventReceived
 	}
-	return event, s.note(ctx, func(n *resync.Journal) { n.Passes, n.Branch = j.Passes, pp.Branch })
+	s.later(func(n *resync.Journal) { n.Passes, n.Branch = j.Passes, pp.Branch })
+	return event, nil
 }
 
 // pass brings the lineage to m's snapshot, one dataset after the other, parents

@@ -46,7 +46,8 @@ func (s *Service) plan(ctx context.Context) (resync.Event, error) {
 	if err := s.saveManifest(ctx, m); err != nil {
 		return "", fmt.Errorf("plan: %w", err)
 	}
-	return resync.EventPlanned, s.note(ctx, func(n *resync.Journal) { n.Snapshot, n.Slot = m.ID, j.Slot })
+	s.later(func(n *resync.Journal) { n.Snapshot, n.Slot = m.ID, j.Slot })
+	return resync.EventPlanned, nil
 }
 
 // estimate is the bytes of the next pass: the whole database for a seed, little

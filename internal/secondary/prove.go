@@ -30,11 +30,12 @@ func (s *Service) start(ctx context.Context) (resync.Event, error) {
 	if err != nil {
 		return "", fmt.Errorf("ask the started PostgreSQL in %s: %w", dir, err)
 	}
-	return resync.EventStarted, s.note(ctx, func(n *resync.Journal) {
+	s.later(func(n *resync.Journal) {
 		if !n.DownSince.IsZero() && n.DownMillis == 0 {
 			n.DownMillis = s.now().Sub(n.DownSince).Milliseconds()
 		}
 	})
+	return resync.EventStarted, nil
 }
 
 // startOnce does nothing when it runs already, after a crash of ours.

@@ -35,11 +35,12 @@ func (s *Service) revert(ctx context.Context) (resync.Event, error) {
 	if j.Incurable {
 		event = resync.EventRevertedIncurable
 	}
-	return event, s.note(ctx, func(n *resync.Journal) {
+	s.later(func(n *resync.Journal) {
 		n.Slot, n.Passes, n.DownSince, n.DownMillis = "", nil, time.Time{}, 0
 		// A standby that streams again is not taken down a second time for one trigger.
 		n.Trigger = false
 	})
+	return event, nil
 }
 
 // removeFailed takes the failed copy out of the way. It is kept as next until the
