@@ -18,11 +18,13 @@ func dataset(name messages.Dataset, mountpoint string) messages.DatasetInfo {
 }
 
 func separateWAL() ([]messages.DatasetInfo, messages.Paths) {
-	return []messages.DatasetInfo{
-			dataset("tank/pg", "/srv/pg"), dataset("tank/pg/ts 1", "/srv/pg/space"), dataset("tank/pg/wal", "/srv/pgwal"),
-		}, messages.Paths{
-			DataDir: "/srv/pg/17", WALDir: "/srv/pgwal/wal", WALLink: true, Tablespaces: map[uint32]string{16400: "/srv/pg/space/a"},
-		}
+	tree := []messages.DatasetInfo{
+		dataset("tank/pg", "/srv/pg"), dataset("tank/pg/ts 1", "/srv/pg/space"), dataset("tank/pg/wal", "/srv/pgwal"),
+	}
+	paths := messages.Paths{
+		DataDir: "/srv/pg/17", WALDir: "/srv/pgwal/wal", WALLink: true, Tablespaces: map[uint32]string{16400: "/srv/pg/space/a"},
+	}
+	return tree, paths
 }
 
 func TestLayoutFindsTheDatasetOfEveryDirectory(t *testing.T) {
