@@ -32,6 +32,11 @@ func (s *Service) plan(ctx context.Context) (resync.Event, error) {
 			return "", fmt.Errorf("plan: reserve slot: %w", err)
 		}
 		minStart, maxAge = slot.RestartLSN, 0
+		if j.Trigger || len(j.Passes) > 0 {
+			// An operator wants the present state, and another pass a shorter gap. Otherwise
+			// the newest snapshot will do as long as its WAL is there: nothing has to move.
+			minStart = max(minStart, f.Identity.LSN)
+		}
 		j.Slot = slot.Name
 	} else {
 		j.Slot = ""
