@@ -41,8 +41,7 @@ func (s *stage) printed(t testing.TB) string {
 func (s *stage) eventsAreReadable(t part) {
 	s.ready(t)
 	s.follow(t)
-	_, err := s.w.NATS(t.Context(), "pub", "pgresync.main.trigger.snapshot", "")
-	must(t, err)
+	s.snapshot(t)
 	m := s.trigger(t, s.db2, "")
 	s.until(t, s.db2, m, patience, "proof", proven)
 	seen := map[messages.EventType]int{}

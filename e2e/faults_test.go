@@ -95,11 +95,9 @@ exec zfs "$@"
 	must(t, os.WriteFile(filepath.Join(dir, "zfs"), []byte(script), 0o755))
 	must(t, os.WriteFile(hold, nil, 0o644))
 	must(t, s.primary.Stop())
-	s.primary = s.sidecar(t, s.db1, world.Primary, map[string]string{"PATH": dir + ":" + os.Getenv("PATH")})
-	must(t, world.Until(t.Context(), "a broker", patience, func(ctx context.Context) (bool, string) {
-		out, err := s.w.NATS(ctx, "pub", "pgresync.main.trigger.snapshot", "")
-		return err == nil, fmt.Sprint(out, err)
-	}))
+	s.startPrimary(t, map[string]string{"PATH": dir + ":" + os.Getenv("PATH")})
+	_, err := s.w.NATS(t.Context(), "pub", "pgresync.main.trigger.snapshot", "")
+	must(t, err)
 	must(t, world.Until(t.Context(), "the bracket to be open", patience, func(context.Context) (bool, string) {
 		_, err := os.Stat(reached)
 		return err == nil, fmt.Sprint(err)
@@ -124,8 +122,9 @@ exec zfs "$@"
 	s.nothingIncomplete(t)
 }
 
-// backups counts the sessions that may hold the backup mode open.
-const backups = "select count(*) from pg_stat_activity where query ~* 'pg_(backup_start|start_backup)' and pid <> pg_backend_pid()"
+// backups counts the primary sidecar's sessions: one of them holds the backup mode
+// open, and PostgreSQL leaves the mode when that session ends.
+const backups = "select count(*) from pg_stat_activity where application_name = 'pgresync'"
 
 func (s *stage) nothingIncomplete(t testing.TB) {
 	t.Helper()
@@ -142,7 +141,7 @@ func (s *stage) primaryKilledInTheUpload(t part) {
 	m := s.midStream(t, s.db3)
 	s.primary.Kill9()
 	must(t, s.db3.Unthrottle(t.Context()))
-	s.primary = s.sidecar(t, s.db1, world.Primary, nil)
+	s.startPrimary(t, nil)
 	s.until(t, s.db3, m, patience, "proof", proven)
 	s.wellWithin(t, patience)
 	s.nothingIncomplete(t)

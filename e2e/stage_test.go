@@ -49,7 +49,7 @@ func newStage(t testing.TB) *stage {
 	must(t, s.db1.Fill(t.Context(), scale, documents))
 	t.Logf("filled: %s", time.Since(began))
 	s.plantForeign(t)
-	s.primary = s.sidecar(t, s.db1, world.Primary, nil)
+	s.startPrimary(t, nil)
 	if s.load, err = s.db1.StartLoad(t.Context(), 5); err != nil {
 		t.Fatal(err)
 	}
@@ -93,6 +93,17 @@ func (s *stage) sidecar(t testing.TB, n *world.Node, kind string, env map[string
 	return p
 }
 
+// startPrimary starts the primary's sidecar, and with it the broker, and waits until
+// it publishes.
+func (s *stage) startPrimary(t testing.TB, env map[string]string) {
+	t.Helper()
+	m := len(s.db1.Log(world.Primary))
+	s.primary = s.sidecar(t, s.db1, world.Primary, env)
+	must(t, world.Until(t.Context(), "the primary sidecar to publish", patience, func(context.Context) (bool, string) {
+		return len(s.db1.Logged(world.Primary, m, "publishes now")) > 0, s.primary.String()
+	}))
+}
+
 // env is what is special about a standby.
 func (s *stage) env(n *world.Node) map[string]string {
 	if n == s.db3 {
@@ -105,7 +116,7 @@ func (s *stage) env(n *world.Node) map[string]string {
 func (s *stage) ready(t testing.TB) {
 	t.Helper()
 	if !s.primary.Running() {
-		s.primary = s.sidecar(t, s.db1, world.Primary, nil)
+		s.startPrimary(t, nil)
 	}
 	for _, n := range []*world.Node{s.db2, s.db3} {
 		if p := s.secondary[n]; p == nil || !p.Running() {

@@ -3,6 +3,7 @@ package primary
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,25 +15,34 @@ import (
 
 type fakeDatabase struct {
 	Database
-	id  messages.Identity
-	err error
+	mu sync.Mutex
+	id messages.Identity
 }
 
-func (f *fakeDatabase) Identity(context.Context) (messages.Identity, error) { return f.id, f.err }
+func (f *fakeDatabase) Identity(context.Context) (messages.Identity, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.id, nil
+}
 
 type fakeLeases struct {
+	mu                  sync.Mutex
 	revision            uint64
 	err                 error
 	campaigns, resigned int
 }
 
 func (f *fakeLeases) Campaign(context.Context, messages.Lease) (uint64, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.campaigns++
 	f.revision++
 	return f.revision, f.err
 }
 
 func (f *fakeLeases) Renew(_ context.Context, rev uint64, _ messages.Lease) (uint64, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if f.err != nil {
 		return 0, f.err
 	}
@@ -43,7 +53,19 @@ func (f *fakeLeases) Renew(_ context.Context, rev uint64, _ messages.Lease) (uin
 	return f.revision, nil
 }
 
-func (f *fakeLeases) Resign(context.Context, uint64) error { f.resigned++; return nil }
+func (f *fakeLeases) Resign(context.Context, uint64) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.resigned++
+	return nil
+}
+
+// set changes what the fakes answer from now on.
+func set(mu *sync.Mutex, change func()) {
+	mu.Lock()
+	defer mu.Unlock()
+	change()
+}
 
 // onDuty runs f beside a duty that keeps its lease.
 func onDuty(t *testing.T, f func(d *duty, db *fakeDatabase, l *fakeLeases)) {
@@ -84,7 +106,7 @@ func TestDutyIsHeldWhileTheLeaseIsRenewed(t *testing.T) {
 
 func TestDutyEndsAtOnceWhenPostgreSQLIsAStandby(t *testing.T) {
 	onDuty(t, func(d *duty, db *fakeDatabase, l *fakeLeases) {
-		db.id.Role = messages.RoleStandby
+		set(&db.mu, func() { db.id.Role = messages.RoleStandby })
 		pass(t, 3*time.Second)
 		if _, err := d.on(); !errors.Is(err, messages.ErrNotPrimary) {
 			t.Errorf("a standby: got %v, want ErrNotPrimary", err)
@@ -97,7 +119,7 @@ func TestDutyEndsAtOnceWhenPostgreSQLIsAStandby(t *testing.T) {
 
 func TestDutyOutlivesAShortOutageOfNATSButNotTheLease(t *testing.T) {
 	onDuty(t, func(d *duty, _ *fakeDatabase, l *fakeLeases) {
-		l.err = messages.ErrUnavailable
+		set(&l.mu, func() { l.err = messages.ErrUnavailable })
 		pass(t, 4*time.Second)
 		if _, err := d.on(); err != nil {
 			t.Errorf("4 s without NATS: got %v, want to be on duty", err)
@@ -111,8 +133,7 @@ func TestDutyOutlivesAShortOutageOfNATSButNotTheLease(t *testing.T) {
 
 func TestDutyEndsWhenTheLeaseIsLost(t *testing.T) {
 	onDuty(t, func(d *duty, _ *fakeDatabase, l *fakeLeases) {
-		l.err = messages.ErrRefused // somebody on a higher timeline holds it
-		l.revision += 5
+		set(&l.mu, func() { l.err = messages.ErrRefused }) // somebody on a higher timeline holds it
 		pass(t, 3*time.Second)
 		if _, err := d.on(); !errors.Is(err, messages.ErrNotPrimary) {
 			t.Errorf("got %v, want ErrNotPrimary", err)
