@@ -2,6 +2,11 @@ package e2e
 
 import (
 	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -74,9 +79,31 @@ func (c *compose) startDocker(t testing.TB) {
 		_ = log.Close()
 	})
 	must(t, world.Until(t.Context(), "dockerd to answer", 2*time.Minute, func(ctx context.Context) (bool, string) {
-		text, err := c.command(ctx, "docker", "info").CombinedOutput()
-		return err == nil, string(text)
+		err := c.docker(ctx, http.MethodGet, "/_ping", nil)
+		return err == nil, fmt.Sprint(err)
 	}))
+}
+
+// docker makes one request to the daemon: the lab has no docker command, whose
+// package would be larger than all that is needed of it.
+func (c *compose) docker(ctx context.Context, method, path string, body io.Reader) error {
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", "/var/run/docker.sock")
+	}}}
+	req, err := http.NewRequestWithContext(ctx, method, "http://docker"+path, body)
+	if err != nil {
+		return err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err == nil && (resp.StatusCode >= 300 || strings.Contains(string(text), `"errorDetail"`)) {
+		err = fmt.Errorf("docker %s %s: %s: %s", method, path, resp.Status, text)
+	}
+	return err
 }
 
 // importImage makes the image of what this machine has, without what a node does
@@ -93,9 +120,20 @@ chmod +x "$stage"/usr/local/bin/* "$stage/compose/node"
 tar -c -C / --exclude=usr/lib/modules --exclude=usr/share/doc --exclude='usr/lib/*/libLLVM*' --exclude='usr/bin/docker*' \
   --exclude='usr/sbin/dockerd' --exclude='usr/bin/containerd*' --exclude='usr/libexec/docker' --exclude='usr/sbin/runc' --exclude='usr/bin/runc' \
   --exclude=usr/src --exclude=usr/local --exclude=usr/lib/gcc --exclude='usr/lib/firmware' \
-  bin sbin lib lib64 usr etc -C "$stage" usr/local compose tmp run proc sys dev srv root var |
-  docker import --change 'ENV PATH=/usr/lib/postgresql/17/bin:/usr/local/bin:/usr/bin:/usr/sbin:/bin:/sbin' - pgresync-test`
-	c.run(t, "bash", "-o", "pipefail", "-c", script, "import", c.bin)
+  bin sbin lib lib64 usr etc -C "$stage" usr/local compose tmp run proc sys dev srv root var`
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	tar := c.command(ctx, "bash", "-c", script, "image", c.bin)
+	var complaints strings.Builder
+	tar.Stderr = &complaints
+	out, err := tar.StdoutPipe()
+	must(t, err)
+	must(t, tar.Start())
+	path := "ENV PATH=/usr/lib/postgresql/17/bin:/usr/local/bin:/usr/bin:/usr/sbin:/bin:/sbin"
+	err = c.docker(ctx, http.MethodPost, "/images/create?fromSrc=-&repo=pgresync-test&tag=latest&changes="+url.QueryEscape(path), out)
+	if werr := tar.Wait(); err != nil || werr != nil {
+		t.Fatalf("import the image: %v, %v\n%s", err, werr, complaints.String())
+	}
 }
 
 // streams waits until the node streams and has the primary's rows.
