@@ -112,15 +112,15 @@ func (c *compose) importImage(t testing.TB) {
 	t.Helper()
 	const script = `set -eu
 stage=$(mktemp -d); trap 'rm -rf "$stage"' EXIT
-mkdir -p "$stage/usr/local/bin" "$stage/compose" "$stage/tmp" "$stage/run" "$stage/proc" "$stage/sys" "$stage/dev" "$stage/srv" "$stage/root" "$stage/var/tmp"
+mkdir -p "$stage/compose/bin" "$stage/tmp" "$stage/run" "$stage/proc" "$stage/sys" "$stage/dev" "$stage/srv" "$stage/root" "$stage/var/tmp"
 chmod 1777 "$stage/tmp" "$stage/var/tmp"
-cp "$1/primary-sidecar" "$1/secondary-sidecar" "$1/nats" "$1/nats-server" "$stage/usr/local/bin/"
+cp "$1/primary-sidecar" "$1/secondary-sidecar" "$1/nats" "$1/nats-server" "$stage/compose/bin/"
 cp "$1/compose-node" "$stage/compose/node"
-chmod +x "$stage"/usr/local/bin/* "$stage/compose/node"
+chmod +x "$stage"/compose/bin/* "$stage/compose/node"
 tar -c -C / --exclude=usr/lib/modules --exclude=usr/share/doc --exclude='usr/lib/*/libLLVM*' --exclude='usr/bin/docker*' \
   --exclude='usr/sbin/dockerd' --exclude='usr/bin/containerd*' --exclude='usr/libexec/docker' --exclude='usr/sbin/runc' --exclude='usr/bin/runc' \
   --exclude=usr/src --exclude=usr/local --exclude=usr/lib/gcc --exclude='usr/lib/firmware' \
-  bin sbin lib lib64 usr etc -C "$stage" usr/local compose tmp run proc sys dev srv root var`
+  bin sbin lib lib64 usr etc -C "$stage" compose tmp run proc sys dev srv root var`
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	tar := c.command(ctx, "bash", "-c", script, "image", c.bin)
@@ -129,7 +129,7 @@ tar -c -C / --exclude=usr/lib/modules --exclude=usr/share/doc --exclude='usr/lib
 	out, err := tar.StdoutPipe()
 	must(t, err)
 	must(t, tar.Start())
-	path := "ENV PATH=/usr/lib/postgresql/17/bin:/usr/local/bin:/usr/bin:/usr/sbin:/bin:/sbin"
+	path := "ENV PATH=/usr/lib/postgresql/17/bin:/compose/bin:/usr/bin:/usr/sbin:/bin:/sbin"
 	err = c.docker(ctx, http.MethodPost, "/images/create?fromSrc=-&repo=pgresync-test&tag=latest&changes="+url.QueryEscape(path), out)
 	if werr := tar.Wait(); err != nil || werr != nil {
 		t.Fatalf("import the image: %v, %v\n%s", err, werr, complaints.String())
