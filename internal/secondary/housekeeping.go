@@ -43,6 +43,10 @@ func (s *Service) disposeOld(ctx context.Context) error {
 	if !j.Proven {
 		return fmt.Errorf("dataset %s is there although no resync was proven; it is left for the operator", s.cfg.old())
 	}
+	// A boot in the middle of the switch may have mounted it.
+	if err := s.unmountAll(ctx, l.tree); err != nil {
+		return fmt.Errorf("remove the previous copy: %w", err)
+	}
 	marks := l.tree[0].Marks
 	switch {
 	case marks[messages.PropDiverged] != "":
