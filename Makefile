@@ -113,6 +113,11 @@ test-compose: lab-binaries ## brings docker-compose.test.yml up in the lab; not 
 		--put docker-compose.test.yml --put e2e/compose/node:compose-node --artifacts '$(ARTIFACTS)' \
 		-- ./e2e.test -test.v -test.timeout $(LAB_TIMEOUT)s -test.run TestCompose
 
+.PHONY: test-faults
+test-faults: lab-binaries ## kills in the switch, the bracket and the upload; not part of test until they are seen to pass
+	lab/run $(LAB_FLAGS) --timeout $(LAB_TIMEOUT) $(PUT) --put bin/e2e.test --env PGRESYNC_TEST_MUST_RUN=1 --env PGRESYNC_TEST_FAULTS=1 \
+		--artifacts '$(ARTIFACTS)' -- ./e2e.test -test.v -test.timeout $(LAB_TIMEOUT)s -test.run 'TestPromises/a_(secondary|primary)_killed'
+
 .PHONY: test-lab
 test-lab: ## all that needs ZFS, in the lab: a machine with real OpenZFS
 	$(MAKE) test-zfs
