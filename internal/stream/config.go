@@ -20,7 +20,7 @@ const (
 	smallestPart  = 1 << 20
 	defaultChunk  = 512 << 10
 	defaultWindow = 192 << 20
-	inFlight      = 16 << 20
+	defaultFlight = 16 << 20
 	pullRequest   = 16 << 20
 	// payloadRoom is kept below the server's max_payload for headers.
 	payloadRoom = 4 << 10
@@ -56,6 +56,9 @@ type Config struct {
 	// ChunkSize is one message, in bytes (512 KiB). It is cut to what the server's
 	// max_payload allows.
 	ChunkSize int
+	// InFlight bounds the bytes of one upload that were published and are not yet
+	// acknowledged (16 MiB); one chunk may be.
+	InFlight int
 	// Window bounds the bytes of one upload that are in the bucket (192 MiB).
 	Window int
 	// MaxUploads bounds the uploads that exist at the same time, lingering ones
@@ -86,6 +89,7 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	setDefault(&c.PartSize, defaultPart)
 	setDefault(&c.ChunkSize, min(defaultChunk, c.PartSize))
+	setDefault(&c.InFlight, defaultFlight)
 	setDefault(&c.Window, max(defaultWindow, 2*c.PartSize))
 	setDefault(&c.MaxUploads, 2)
 	setDefault(&c.MaxBucket, c.leastBucket())
@@ -121,6 +125,7 @@ func (c Config) validate() error {
 	}
 	check(c.PartSize > 0 && c.PartSize <= messages.MaxPartSize, "part size %d: want 1 to %d bytes", c.PartSize, messages.MaxPartSize)
 	check(c.ChunkSize > 0 && c.ChunkSize <= c.PartSize, "chunk size %d: want 1 to the part size, %d bytes", c.ChunkSize, c.PartSize)
+	check(c.InFlight > 0, "bytes in flight %d: want at least 1", c.InFlight)
 	check(c.Window >= 2*c.PartSize, "window %d: want at least two parts, %d bytes", c.Window, 2*c.PartSize)
 	check(c.MaxUploads > 0, "max uploads %d: want at least 1", c.MaxUploads)
 	check(c.MaxBucket >= c.leastBucket(), "bucket limit %d: want at least %d bytes (uploads x (window + 2 parts) and 2%%)", c.MaxBucket, c.leastBucket())

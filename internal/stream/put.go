@@ -44,7 +44,7 @@ func (s *Store) put(ctx context.Context, object, nuid string, data []byte, sum [
 // that a purge afterwards finds them all.
 func (s *Store) putChunks(ctx context.Context, subject string, data []byte, size int) (int, error) {
 	acks := ackQueue{stream: s.bucketStream()}
-	limit := max(1, inFlight/size)
+	limit := max(1, s.cfg.InFlight/size)
 	chunks := 0
 	for len(data) > 0 {
 		n := min(size, len(data))
