@@ -19,6 +19,8 @@ LAB_TIMEOUT ?= 3600
 RUN ?= .
 FUZZTIME ?= 10s
 BENCHTIME ?= 1s
+# Options of `make bench`: --size 4GiB --sweep 1GiB --repeat 5 --only 'comparison|part' --dir /fast
+BENCH_FLAGS ?=
 # Least coverage in percent of the pure packages.
 COVER_MIN ?= 90
 
@@ -66,6 +68,12 @@ $(GOLANGCI_LINT):
 $(NATS):
 	$(call install_tool,github.com/nats-io/natscli/nats@$(NATSCLI_VERSION),nats)
 
+# The stock server, of the version that the tests link.
+define INSTALL_SERVER
+	@GOFLAGS= CGO_ENABLED=0 GOBIN='$(CURDIR)/bin' $(GO) install \
+		github.com/nats-io/nats-server/v2@$$($(GO) list -m -f '{{.Version}}' github.com/nats-io/nats-server/v2)
+endef
+
 .PHONY: prerequisites
 prerequisites:
 	@scripts/prerequisites
@@ -87,8 +95,7 @@ test-fast: lint unit ## all that needs no ZFS: lint and unit
 lab-binaries: build $(NATS)
 	$(BUILD_TEST) -o bin/zfsops.test ./zfsops
 	$(BUILD_TEST) -o bin/e2e.test ./e2e
-	@GOFLAGS= CGO_ENABLED=0 GOBIN='$(CURDIR)/bin' $(GO) install \
-		github.com/nats-io/nats-server/v2@$$($(GO) list -m -f '{{.Version}}' github.com/nats-io/nats-server/v2)
+	$(INSTALL_SERVER)
 	@cp '$(NATS)' bin/nats
 
 .PHONY: compose-binaries
@@ -128,8 +135,20 @@ demo: lab-binaries ## shows a broken standby being rebuilt, in the lab
 	$(BUILD) -o bin/demo ./e2e/demo
 	lab/run $(LAB_FLAGS) --timeout $(LAB_TIMEOUT) $(PUT) --put bin/demo -- ./demo
 
+.PHONY: bench-binaries
+bench-binaries: $(NATS)
+	$(BUILD) -o bin/bench-native ./bench/native
+	$(BUILD) -o bin/bench-plot ./bench/plot
+	$(INSTALL_SERVER)
+	@cp '$(NATS)' bin/nats
+
 .PHONY: bench
-bench: ## benchmarks, BENCHTIME each
+bench: bench-binaries ## the data path beside cat, TCP and nats object put and get, native; docs/performance.md explains
+	@mkdir -p bench-results
+	bin/bench-native $(BENCH_FLAGS) --out bench-results/native.json
+
+.PHONY: bench-go
+bench-go: ## the packages' own benchmarks, BENCHTIME each
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) $$($(GO) list ./... | grep -Ev '/e2e(/|$$)')
 
 .PHONY: fuzz

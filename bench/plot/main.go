@@ -1,0 +1,4 @@
+// Command plot draws results.
+package main
+
+func main() {}
