@@ -28,7 +28,7 @@ func (b *bench) run(ctx context.Context, only *regexp.Regexp) (*report.Report, e
 	rep.At = time.Now().UTC().Truncate(time.Second)
 	var run []testCase
 	for _, c := range b.cases() {
-		if only.MatchString(c.row.Group) {
+		if only.MatchString(c.row.Group + ": " + c.row.Name) {
 			run = append(run, c)
 			rep.Rows = append(rep.Rows, c.row)
 		}
@@ -59,7 +59,7 @@ func (b *bench) once(ctx context.Context, c testCase) report.Run {
 	if err := errors.Join(os.RemoveAll(work), os.Mkdir(work, 0o700)); err != nil {
 		return report.Run{Error: err.Error()}
 	}
-	l := &lane{bench: b, ctx: ctx, src: src, work: work, sink: filepath.Join(work, "sink")}
+	l := &lane{bench: b, ctx: ctx, src: src, work: work, sink: filepath.Join(work, "sink"), busy: report.BusySeconds()}
 	err = errors.Join(c.do(l), l.end())
 	if err == nil && c.intact {
 		err = sameSize(src, l.sink)

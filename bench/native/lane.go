@@ -20,6 +20,7 @@ type lane struct {
 
 	started []*child
 	began   time.Time
+	busy    float64 // of the whole machine, when the lane began
 	result  report.Run
 }
 
@@ -103,7 +104,8 @@ func (l *lane) wait(children ...*child) error {
 	return errors.Join(errs...)
 }
 
-// end leaves no process behind.
+// end leaves no process behind, and books what the rest of the machine did
+// meanwhile: figures of a machine that was not idle are worth little.
 func (l *lane) end() error {
 	for _, c := range l.started {
 		if !c.waited {
@@ -111,6 +113,11 @@ func (l *lane) end() error {
 			_ = l.wait(c) // it was killed
 		}
 	}
+	ours := 0.0
+	for _, p := range l.result.Processes {
+		ours += p.CPU
+	}
+	l.value("others' CPU s", max(0, report.BusySeconds()-l.busy-ours))
 	return nil
 }
 

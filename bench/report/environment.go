@@ -52,3 +52,22 @@ func first(path string) string {
 	body, _ := os.ReadFile(path) // empty when it is not there
 	return strings.TrimSpace(string(body))
 }
+
+// BusySeconds is the time that all cores together were not idle since the start
+// of the machine (proc(5), /proc/stat), time stolen by its host included.
+func BusySeconds() (sum float64) {
+	const perSecond = 100 // USER_HZ, the same on every Linux that Go runs on
+	body, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0
+	}
+	line, _, _ := strings.Cut(string(body), "\n")
+	for i, f := range strings.Fields(line) {
+		// cpu user nice system idle iowait irq softirq steal guest (in user) guest_nice
+		n, err := strconv.ParseFloat(f, 64)
+		if err == nil && i != 4 && i != 5 && i < 9 {
+			sum += n / perSecond
+		}
+	}
+	return sum
+}
