@@ -21,6 +21,9 @@ FUZZTIME ?= 10s
 BENCHTIME ?= 1s
 # Options of `make bench`: --size 4GiB --sweep 1GiB --repeat 5 --only 'comparison|part' --dir /fast
 BENCH_FLAGS ?=
+# Options of `make bench-lab` and `make bench-account`: --sizes 256MiB,512MiB,1GiB,2GiB --change 32MiB --scratch /var/tmp --only pgresync
+BENCH_LAB_FLAGS ?=
+BENCH_LAB_TIMEOUT ?= 7200
 # Least coverage in percent of the pure packages.
 COVER_MIN ?= 90
 
@@ -146,6 +149,22 @@ bench-binaries: $(NATS)
 bench: bench-binaries ## the data path beside cat, TCP and nats object put and get, native; docs/performance.md explains
 	@mkdir -p bench-results
 	bin/bench-native $(BENCH_FLAGS) --out bench-results/native.json
+
+# What the benchmarks find beside themselves in the lab.
+BENCH_PUT := --put bin/primary-sidecar --put bin/secondary-sidecar --put bin/nats --put bin/nats-server --put bin/bench-lab --put bin/bench-tools
+
+.PHONY: bench-lab-binaries
+bench-lab-binaries: build bench-binaries
+	$(BUILD) -o bin/bench-lab ./bench/lab
+	scripts/bench-tools bin/bench-tools
+
+.PHONY: bench-lab
+bench-lab: bench-lab-binaries ## resyncs beside zfs send and recv, syncoid, rsync, pg_basebackup and pg_rewind, in the lab
+	lab/run $(LAB_FLAGS) --timeout $(BENCH_LAB_TIMEOUT) $(BENCH_PUT) --artifacts bench-results/lab -- ./bench-lab compare $(BENCH_LAB_FLAGS)
+
+.PHONY: bench-account
+bench-account: bench-lab-binaries ## what is in an increment, by layout and settings, in the lab
+	lab/run $(LAB_FLAGS) --timeout $(BENCH_LAB_TIMEOUT) $(BENCH_PUT) --artifacts bench-results/account -- ./bench-lab account $(BENCH_LAB_FLAGS)
 
 .PHONY: bench-go
 bench-go: ## the packages' own benchmarks, BENCHTIME each
