@@ -86,7 +86,7 @@ func accounting(ctx context.Context, o options, stdout io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, w.Close()) }()
+	defer func() { err = errors.Join(err, w.Close()) }() //nolint:contextcheck // what was begun is taken down, whatever became of ctx
 	rep := &report.Report{Title: "what is in an increment", At: time.Now().UTC().Truncate(time.Second), Environment: report.Environment()}
 	for _, s := range setups() {
 		if !only.MatchString(s.name) {

@@ -55,7 +55,7 @@ func compare(ctx context.Context, o options, stdout io.Writer) (err error) {
 	c := &comparison{options: o, log: stdout, began: time.Now()}
 	c.rep = &report.Report{Title: "resyncs, in the lab", At: time.Now().UTC().Truncate(time.Second), Environment: report.Environment()}
 	if o.scratch != "" {
-		if err := os.MkdirAll(o.scratch, 0o755); err != nil {
+		if err := os.MkdirAll(o.scratch, 0o750); err != nil {
 			return err
 		}
 		if o.scratch, err = os.MkdirTemp(o.scratch, "pools-"); err != nil {
@@ -69,7 +69,7 @@ func compare(ctx context.Context, o options, stdout io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, c.w.Close()) }()
+	defer func() { err = errors.Join(err, c.w.Close()) }() //nolint:contextcheck // what was begun is taken down, whatever became of ctx
 	c.db1, c.db2 = c.w.Node("db1"), c.w.Node("db2")
 	if err := c.db1.InitPrimary(ctx); err != nil {
 		return err

@@ -153,8 +153,8 @@ func network(n *world.Node) (sum float64, err error) {
 	return sum, nil
 }
 
-// counted runs a script on db2 and books time and traffic.
-func (c *comparison) counted(ctx context.Context, f func() (float64, error)) (outcome, error) {
+// counted books time and traffic of what f does.
+func (c *comparison) counted(f func() (float64, error)) (outcome, error) {
 	before, err := network(c.db2)
 	if err != nil {
 		return outcome{}, err
@@ -208,7 +208,7 @@ func rsync(ctx context.Context, c *comparison) (outcome, error) {
 		return outcome{}, err
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	return c.counted(ctx, func() (float64, error) {
+	return c.counted(func() (float64, error) {
 		began := time.Now()
 		if _, err := world.Query(ctx, conn, "select pg_backup_start('rsync', true)"); err != nil {
 			return 0, err
@@ -227,7 +227,7 @@ func baseBackup(ctx context.Context, c *comparison) (outcome, error) {
 	if _, err := c.timed(ctx, c.db2, script); err != nil {
 		return outcome{}, err
 	}
-	return c.counted(ctx, func() (float64, error) {
+	return c.counted(func() (float64, error) {
 		began := time.Now()
 		_, err := c.db2.Run(ctx, world.AsPostgres("pg_basebackup", "-h", c.db1.Address(), "-U", "replicator", "-c", "fast",
 			"-D", c.target+"/data", "-T", "/srv/ts1/space="+c.target+"/ts1", "--waldir", c.target+"/wal")...)
@@ -258,7 +258,7 @@ func rewindSeed(ctx context.Context, c *comparison) (outcome, error) {
 }
 
 func rewind(ctx context.Context, c *comparison) (outcome, error) {
-	return c.counted(ctx, func() (float64, error) {
+	return c.counted(func() (float64, error) {
 		began := time.Now()
 		_, err := c.db2.Run(ctx, world.AsPostgres("pg_rewind", "-D", c.target+"/data",
 			"--source-server", "host="+c.db1.Address()+" user=postgres dbname=postgres")...)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -73,9 +74,7 @@ func openBroker(ctx context.Context, c *comparison) (b *broker, err error) {
 		return b, err
 	}
 	env := map[string]string{"PGRESYNC_NATS_LISTEN": "", "PGRESYNC_NATS_USER": "", "PGRESYNC_NATS_PASSWORD": "", "PGRESYNC_NATS_STORE_DIR": ""}
-	for k, v := range defaults {
-		env[k] = v
-	}
+	maps.Copy(env, defaults)
 	if b.primary, err = c.db1.StartSidecar(ctx, world.Primary, env); err != nil {
 		return b, err
 	}

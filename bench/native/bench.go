@@ -60,7 +60,8 @@ func (b *bench) once(ctx context.Context, c testCase) report.Run {
 		return report.Run{Error: err.Error()}
 	}
 	l := &lane{bench: b, ctx: ctx, src: src, work: work, sink: filepath.Join(work, "sink"), busy: report.BusySeconds()}
-	err = errors.Join(c.do(l), l.end())
+	err = c.do(l)
+	l.end()
 	if err == nil && c.intact {
 		err = sameSize(src, l.sink)
 	}

@@ -133,7 +133,7 @@ func (f *fetcher) byPull(ctx context.Context, subject string, count, batch int) 
 	}
 	defer func() { _ = sub.Unsubscribe() }()
 	asked := 0
-	for got := 0; got < count; got++ {
+	for got := range count {
 		for asked < count && asked-got <= batch {
 			n := min(batch, count-asked)
 			body := fmt.Appendf(nil, `{"batch":%d,"expires":%d}`, n, time.Minute)

@@ -30,7 +30,6 @@ type child struct {
 	cmd    *exec.Cmd
 	stderr tail
 	waited bool
-	err    error
 }
 
 // pipes are what a child is connected to; nil is the null device.
@@ -106,7 +105,7 @@ func (l *lane) wait(children ...*child) error {
 
 // end leaves no process behind, and books what the rest of the machine did
 // meanwhile: figures of a machine that was not idle are worth little.
-func (l *lane) end() error {
+func (l *lane) end() {
 	for _, c := range l.started {
 		if !c.waited {
 			_ = c.cmd.Process.Kill()
@@ -118,7 +117,6 @@ func (l *lane) end() error {
 		ours += p.CPU
 	}
 	l.value("others' CPU s", max(0, report.BusySeconds()-l.busy-ours))
-	return nil
 }
 
 // tail keeps the end of what a child has to say.

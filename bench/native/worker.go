@@ -57,8 +57,7 @@ func pumpWorker(ctx context.Context, args []string, _ io.Reader, stdout io.Write
 	if err := f.Parse(args); err != nil {
 		return err
 	}
-	var src io.Reader = io.LimitReader(zeros{}, *size)
-	var dst io.Writer = io.Discard
+	src, dst := io.LimitReader(zeros{}, *size), io.Discard
 	if *from != "" {
 		in, err := os.Open(*from)
 		if err != nil {

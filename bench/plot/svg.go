@@ -21,16 +21,20 @@ type page struct {
 	height float64
 }
 
+func (p *page) add(format string, args ...any) {
+	_, _ = fmt.Fprintf(p, format, args...) // a strings.Builder never fails
+}
+
 func (p *page) text(x, y float64, anchor, s string) {
-	fmt.Fprintf(p, `<text x="%.1f" y="%.1f" text-anchor="%s">%s</text>`+"\n", x, y, anchor, html.EscapeString(s))
+	p.add(`<text x="%.1f" y="%.1f" text-anchor="%s">%s</text>`+"\n", x, y, anchor, html.EscapeString(s))
 }
 
 func (p *page) box(x, y, w, h float64, colour string) {
-	fmt.Fprintf(p, `<rect x="%.1f" y="%.1f" width="%.1f" height="%.1f" fill="%s"/>`+"\n", x, y, w, h, colour)
+	p.add(`<rect x="%.1f" y="%.1f" width="%.1f" height="%.1f" fill="%s"/>`+"\n", x, y, w, h, colour)
 }
 
 func (p *page) line(x1, y1, x2, y2 float64, colour string, thick float64) {
-	fmt.Fprintf(p, `<line x1="%.1f" y1="%.1f" x2="%.1f" y2="%.1f" stroke="%s" stroke-width="%.1f"/>`+"\n", x1, y1, x2, y2, colour, thick)
+	p.add(`<line x1="%.1f" y1="%.1f" x2="%.1f" y2="%.1f" stroke="%s" stroke-width="%.1f"/>`+"\n", x1, y1, x2, y2, colour, thick)
 }
 
 func (p *page) done() string {
