@@ -18,6 +18,8 @@ type setup struct {
 	children bool
 	// embedded has the server in the writer's process.
 	embedded bool
+	// memory has the server keep the parts in memory instead of files.
+	memory bool
 	// discard has the readers drop what they get.
 	discard bool
 	// rate limits the source, in MiB/s.
@@ -119,7 +121,7 @@ func (t *transfer) startWriter() error {
 	args := []string{
 		"writer", "-from", t.src, "-readers", fmt.Sprint(max(1, t.readers)), "-part", fmt.Sprint(t.part), "-window", fmt.Sprint(window),
 		"-chunk", fmt.Sprint(t.chunk), "-flight", fmt.Sprint(t.flight), "-rate", fmt.Sprint(t.rate),
-		fmt.Sprintf("-children=%t", t.children), fmt.Sprintf("-linger=%t", t.apart != ""), "-profile", t.profilePath("writer"),
+		fmt.Sprintf("-children=%t", t.children), fmt.Sprintf("-linger=%t", t.apart != ""), fmt.Sprintf("-memory=%t", t.memory), "-profile", t.profilePath("writer"),
 	}
 	if t.server != nil {
 		args = append(args, "-url", t.server.url())

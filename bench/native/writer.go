@@ -27,7 +27,7 @@ type upload struct {
 	url, store, from, profile    string
 	readers, part, window, chunk int
 	flight, rate                 int
-	children, linger             bool
+	children, linger, memory     bool
 	out                          io.Writer
 	complete                     chan struct{}
 	once                         sync.Once
@@ -49,6 +49,7 @@ func writerWorker(ctx context.Context, args []string, stdin io.Reader, stdout io
 	f.IntVar(&u.flight, "flight", 0, "bytes")
 	f.IntVar(&u.rate, "rate", 0, "MiB/s of the source")
 	f.BoolVar(&u.children, "children", false, "read the file through a child")
+	f.BoolVar(&u.memory, "memory", false, "store in memory")
 	f.BoolVar(&u.linger, "linger", false, "keep the parts")
 	if err := f.Parse(args); err != nil {
 		return err
@@ -94,9 +95,13 @@ func (u *upload) hub(ctx context.Context) (*stream.Hub, error) {
 	if u.linger {
 		linger = time.Hour
 	}
+	storage := jetstream.FileStorage
+	if u.memory {
+		storage = jetstream.MemoryStorage
+	}
 	store, err := stream.NewStore(js, stream.Config{
 		Cluster: "bench", PartSize: u.part, ChunkSize: u.chunk, InFlight: u.flight, Window: u.window, MaxUploads: 1,
-		Provision: true, Linger: linger,
+		Provision: true, Linger: linger, Storage: storage,
 	})
 	if err != nil {
 		return nil, err
