@@ -236,7 +236,8 @@ func baseBackup(ctx context.Context, c *comparison) (outcome, error) {
 }
 
 // rewindSeed makes the copy that is to be rewound: a standby that was promoted by
-// mistake and written to.
+// mistake and written to. It keeps its WAL: pg_rewind fails where what was written
+// since the last common checkpoint is gone.
 func rewindSeed(ctx context.Context, c *comparison) (outcome, error) {
 	o, err := baseBackup(ctx, c)
 	if err != nil {
@@ -244,7 +245,7 @@ func rewindSeed(ctx context.Context, c *comparison) (outcome, error) {
 	}
 	data := c.target + "/data"
 	for _, step := range [][]string{
-		world.AsPostgres("bash", "-c", "echo \"primary_conninfo = 'host="+c.db1.Address()+" user=replicator'\" >>"+data+"/postgresql.auto.conf; touch "+data+"/standby.signal"),
+		world.AsPostgres("bash", "-c", "printf '%s\\n' \"primary_conninfo = 'host="+c.db1.Address()+" user=replicator'\" 'wal_keep_size = 2GB' >>"+data+"/postgresql.auto.conf; touch "+data+"/standby.signal"),
 		world.AsPostgres("pg_ctl", "start", "-w", "-t", "120", "-D", data, "-l", c.db2.ServerLog()),
 		world.AsPostgres("pg_ctl", "promote", "-w", "-D", data),
 		world.AsPostgres("psql", "-qAtc", "create table only_here as select generate_series(1, 1000) as n"),
