@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/pgresync/pgresync/bench/report"
 )
@@ -59,6 +60,17 @@ func (b *bench) cases() []testCase {
 	for _, n := range []int{1, 2, 4, 8, 16, 32} {
 		add("flight", fmt.Sprintf("%d MiB in flight", n), sweep, map[string]float64{"in flight MiB": float64(n)}, true, path(setup{flight: n * mib}))
 	}
+	const delay = 5 * time.Millisecond
+	for _, n := range []int{1, 2, 4, 8, 16, 32} {
+		add("flight, 10 ms", fmt.Sprintf("put, %d MiB in flight", n), sweep, map[string]float64{"in flight MiB": float64(n)}, false,
+			path(setup{flight: n * mib, apart: "put", delay: delay}))
+	}
+	for _, n := range []int{1, 2, 4, 8, 16} {
+		add("pull, 10 ms", fmt.Sprintf("get, two requests of %d MiB", n), sweep, map[string]float64{"pull MiB": float64(n)}, false,
+			path(setup{apart: "get", fetch: "pull", pull: n * mib, delay: delay, discard: true}))
+	}
+	add("pull, 10 ms", "get, ordered push consumer", sweep, nil, false, path(setup{apart: "get", fetch: "push", delay: delay, discard: true}))
+	add("pull, 10 ms", "get, batched direct get", sweep, nil, false, path(setup{apart: "get", fetch: "direct", delay: delay, discard: true}))
 	for _, n := range []int{50, 100, 200, 300, 400} {
 		add("paced", fmt.Sprintf("source of %d MiB/s", n), sweep, map[string]float64{"source MiB/s": float64(n)}, true, path(setup{rate: n}))
 	}
@@ -87,6 +99,7 @@ var fetches = []struct {
 	pull       int
 }{
 	{"two pull requests of 16 MiB, one inbox", "pull", 16 * mib},
+	{"two pull requests of 8 MiB, one inbox", "pull", 8 * mib},
 	{"two pull requests of 4 MiB, one inbox", "pull", 4 * mib},
 	{"two pull requests of 1 MiB, one inbox", "pull", 1 * mib},
 	{"one pull request for the whole part", "whole", 0},

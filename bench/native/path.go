@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
+	"time"
 )
 
 // setup says how the sidecars' data path is used; zero values are its defaults.
@@ -20,6 +22,8 @@ type setup struct {
 	embedded bool
 	// memory has the server keep the parts in memory instead of files.
 	memory bool
+	// delay is that of the line to the server, each way.
+	delay time.Duration
 	// discard has the readers drop what they get.
 	discard bool
 	// rate limits the source, in MiB/s.
@@ -46,6 +50,16 @@ func path(s setup) func(*lane) error {
 				return err
 			}
 		}
+		if t.server != nil {
+			t.url = t.server.url()
+		}
+		if s.delay > 0 {
+			stop, err := t.lengthen()
+			if err != nil {
+				return err
+			}
+			defer stop()
+		}
 		stopProfile := l.profileServer(t.server)
 		err = t.run()
 		stopProfile()
@@ -62,10 +76,30 @@ type transfer struct {
 	setup
 	size   int64
 	server *server
+	url    string
 
 	writer *child
 	hold   io.Closer // its end tells the writer that all is over
 	says   *bufio.Reader
+}
+
+// lengthen puts a line with a length before the server.
+func (t *transfer) lengthen() (stop func(), err error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = r.Close() }()
+	p, err := t.worker("line", pipes{out: w}, "proxy", "-to", strings.TrimPrefix(t.url, "nats://"), "-delay", t.delay.String())
+	if err != nil {
+		return nil, err
+	}
+	addr, err := bufio.NewReader(r).ReadString('\n')
+	t.url = "nats://" + strings.TrimSpace(addr)
+	return func() {
+		_ = p.cmd.Process.Signal(syscall.SIGTERM)
+		_ = t.wait(p) // what it relayed has been seen by others
+	}, err
 }
 
 func (t *transfer) run() (err error) {
@@ -124,7 +158,7 @@ func (t *transfer) startWriter() error {
 		fmt.Sprintf("-children=%t", t.children), fmt.Sprintf("-linger=%t", t.apart != ""), fmt.Sprintf("-memory=%t", t.memory), "-profile", t.profilePath("writer"),
 	}
 	if t.server != nil {
-		args = append(args, "-url", t.server.url())
+		args = append(args, "-url", t.url)
 	} else {
 		args = append(args, "-store", filepath.Join(t.work, "store"))
 	}

@@ -21,7 +21,7 @@ func runWorker(ctx context.Context, args []string, stdin io.Reader, stdout io.Wr
 		return errors.New("which worker?")
 	}
 	work := map[string]func(context.Context, []string, io.Reader, io.Writer) error{
-		"pump": pumpWorker, "writer": writerWorker, "reader": readerWorker, "fetch": fetchWorker,
+		"pump": pumpWorker, "writer": writerWorker, "reader": readerWorker, "fetch": fetchWorker, "proxy": proxyWorker,
 	}[args[0]]
 	if work == nil {
 		return fmt.Errorf("no worker is called %s", args[0])

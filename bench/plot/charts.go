@@ -42,7 +42,7 @@ func swept(title, param string, rows []*report.Row) string {
 	l := lines{title: "MiB/s by " + title, x: title, y: "MiB/s"}
 	var s series
 	for _, r := range rows {
-		if len(r.Good()) > 0 {
+		if _, ok := r.Params[param]; ok && len(r.Good()) > 0 {
 			v := r.Rate()
 			s.points = append(s.points, point{r.Params[param], v.Median, v.Min, v.Max})
 		}

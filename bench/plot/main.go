@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/pgresync/pgresync/bench/report"
 )
@@ -58,10 +59,12 @@ func drawings(r *report.Report) map[string]string {
 		{"window", "window MiB", "Window, MiB"},
 		{"chunk", "chunk KiB", "Size of the chunks, KiB"},
 		{"flight", "in flight MiB", "Bytes in flight, MiB"},
+		{"flight, 10 ms", "in flight MiB", "Bytes in flight, MiB, on a line of 10 ms there and back"},
+		{"pull, 10 ms", "pull MiB", "Each of two pull requests, MiB, on a line of 10 ms there and back"},
 		{"paced", "source MiB/s", "Rate of the source, MiB/s"},
 	} {
 		if rows := r.Group(sweep.group); len(rows) > 0 {
-			out["sweep-"+sweep.group] = swept(sweep.title, sweep.param, rows)
+			out["sweep-"+strings.NewReplacer(", ", "-", " ", "").Replace(sweep.group)] = swept(sweep.title, sweep.param, rows)
 		}
 	}
 	if rows := r.Group("readers"); len(rows) > 0 {
