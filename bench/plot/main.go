@@ -23,6 +23,7 @@ func main() {
 
 func run(args []string) error {
 	f := flag.NewFlagSet("plot", flag.ContinueOnError)
+	tables := f.Bool("tables", false, "print tables for a page, too")
 	out := f.String("out", ".", "directory for the drawings")
 	if err := f.Parse(args); err != nil {
 		return err
@@ -34,6 +35,9 @@ func run(args []string) error {
 		rep, err := report.Load(path)
 		if err != nil {
 			return err
+		}
+		if *tables {
+			printTables(os.Stdout, rep)
 		}
 		for name, drawing := range drawings(rep) {
 			if err := os.WriteFile(filepath.Join(*out, name+".svg"), []byte(drawing), 0o644); err != nil { //nolint:gosec // for everybody

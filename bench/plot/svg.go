@@ -8,7 +8,7 @@ import (
 )
 
 // Colours that are told apart by people who do not see red and green (Okabe, Ito).
-var palette = []string{"#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#999999", "#F0E442", "#000000", "#bbbbbb"}
+var palette = []string{"#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#999999", "#F0E442", "#000000", "#bbbbbb", "#661100", "#332288", "#88CCEE"}
 
 const (
 	width, lineHeight = 860.0, 22.0
