@@ -45,6 +45,9 @@ func (b *bench) cases() []testCase {
 		add("consumer", c.name, whole, map[string]float64{"pull MiB": float64(c.pull / mib)}, false,
 			path(setup{apart: "get", discard: true, fetch: c.kind, pull: c.pull}))
 	}
+	for _, v := range []string{"GOGC=100", "GOGC=75", "GOGC=50", "GOMEMLIMIT=160MiB", "GOMEMLIMIT=128MiB"} {
+		add("memory", v, whole, nil, true, path(setup{env: []string{v}}))
+	}
 	for _, n := range []int{1, 2, 4, 8} {
 		add("readers", fmt.Sprintf("%d readers", n), sweep, map[string]float64{"readers": float64(n)}, false, path(setup{readers: n, discard: true}))
 	}

@@ -33,7 +33,10 @@ type child struct {
 }
 
 // pipes are what a child is connected to; nil is the null device.
-type pipes struct{ in, out *os.File }
+type pipes struct {
+	in, out *os.File
+	env     []string
+}
 
 // start starts a process. The files are the child's from then on.
 func (l *lane) start(name string, p pipes, argv ...string) (*child, error) {
@@ -47,7 +50,7 @@ func (l *lane) start(name string, p pipes, argv ...string) (*child, error) {
 	}
 	c.cmd.Stderr = &c.stderr
 	c.cmd.WaitDelay = time.Second
-	c.cmd.Env = append(os.Environ(), "HOME="+l.work, "LC_ALL=C")
+	c.cmd.Env = append(append(os.Environ(), "HOME="+l.work, "LC_ALL=C"), p.env...)
 	err := c.cmd.Start()
 	for _, f := range []*os.File{p.in, p.out} {
 		if f != nil {

@@ -22,6 +22,8 @@ type setup struct {
 	embedded bool
 	// memory has the server keep the parts in memory instead of files.
 	memory bool
+	// env is added to the environment of writer and readers.
+	env []string
 	// delay is that of the line to the server, each way.
 	delay time.Duration
 	// discard has the readers drop what they get.
@@ -162,7 +164,7 @@ func (t *transfer) startWriter() error {
 	} else {
 		args = append(args, "-store", filepath.Join(t.work, "store"))
 	}
-	t.writer, err = t.worker("writer", pipes{in: in, out: out}, args...)
+	t.writer, err = t.worker("writer", pipes{in: in, out: out, env: t.env}, args...)
 	return err
 }
 
@@ -176,7 +178,7 @@ func (t *transfer) read(url, rec string) error {
 		if err != nil {
 			return err
 		}
-		c, err := t.worker("reader", pipes{in: in}, t.readerArgs(n, url)...)
+		c, err := t.worker("reader", pipes{in: in, env: t.env}, t.readerArgs(n, url)...)
 		if err != nil {
 			return err
 		}
