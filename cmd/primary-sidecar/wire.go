@@ -43,6 +43,10 @@ func (u uploads) Join(ctx context.Context, r messages.StreamRecord, reader messa
 }
 
 func serve(ctx context.Context, cfg Config, log zerolog.Logger) error {
+	if !cfg.NATS.URL.IsEmbedded() { // that server's caches are not ours to limit
+		const uploads, each = 2, 2 // at a time, and the parts in memory of each
+		sidecar.LimitMemory(uploads*each*int64(cfg.PartSize) + sidecar.Room)
+	}
 	zfs := zfsops.New(zfsops.Options{})
 	if _, err := zfs.Probe(ctx); err != nil {
 		return err

@@ -86,6 +86,8 @@ func (p postgres) Major(ctx context.Context) (int, error) {
 func (p postgres) Owner() (uid, gid int, err error) { return pgops.LookupUser(p.cfg.PGUser) }
 
 func serve(ctx context.Context, cfg Config, log zerolog.Logger) error {
+	const part, each = 32 << 20, 2 // a publisher's usual parts, and how many of them a reader holds
+	sidecar.LimitMemory(each*part + sidecar.Room)
 	zfs := zfsops.New(zfsops.Options{})
 	if _, err := zfs.Probe(ctx); err != nil {
 		return err
