@@ -19,8 +19,8 @@ import (
 
 // The database and the work are the same in every set-up.
 const (
-	scale        = 5    // of pgbench: 75 MiB
-	transactions = 1000 // of each of two clients
+	scale        = 3   // of pgbench: 45 MiB
+	transactions = 300 // of each of two clients
 )
 
 // setup is one way to lay a cluster out.

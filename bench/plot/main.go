@@ -84,7 +84,7 @@ func drawings(r *report.Report) map[string]string {
 			return report.Spread{Median: s.Median / (1 << 20), Min: s.Min / (1 << 20), Max: s.Max / (1 << 20)}
 		})
 	} else if len(rows) > 0 {
-		out["account"] = classes("What an increment holds, MiB, for the same 2000 transactions", rows)
+		out["account"] = classes("What an increment holds, MiB, for the same 600 transactions", rows)
 	}
 	return out
 }
