@@ -71,6 +71,8 @@ type Uploads interface {
 		open func(ctx context.Context) (io.ReadCloser, error)) (messages.StreamRecord, error)
 	// Streams are the uploads that are running or may still be joined.
 	Streams() []messages.StreamRecord
+	// Sweep removes what dead publishers left. onDuty is asked before each removal.
+	Sweep(ctx context.Context, onDuty func() error) error
 }
 
 // Leases is the election of the publisher.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/pgresync/pgresync/messages"
 )
@@ -77,4 +78,45 @@ func (s *Service) inUse() map[messages.GUID]bool {
 		use[r.To], use[r.From] = true, true
 	}
 	return use
+}
+
+// sweepInterval is between two looks for leftovers, sweepRetry after one that failed.
+const (
+	sweepInterval = time.Hour
+	sweepRetry    = 15 * time.Second
+	sweepLook     = time.Second
+)
+
+// sweep removes what dead publishers left in the bucket: at once when this node
+// comes on duty, since their readers wait until they see that nothing will come
+// any more, and hourly from then on. Off duty nothing is touched: what looks dead
+// here is alive on the node that publishes.
+func (s *Service) sweep(ctx context.Context) error {
+	tick := time.NewTicker(sweepLook)
+	defer tick.Stop()
+	var due time.Time
+	for {
+		if _, err := s.duty.on(); err != nil {
+			due = time.Time{}
+		} else if now := s.now(); !now.Before(due) {
+			due = now.Add(s.sweepOnce(ctx))
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+// sweepOnce returns when to look again.
+func (s *Service) sweepOnce(ctx context.Context) time.Duration {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	err := s.uploads.Sweep(ctx, func() error { _, err := s.duty.on(); return err })
+	if err != nil {
+		s.log.Warn().Err(err).Msg("leftovers of dead streams not removed yet")
+		return sweepRetry
+	}
+	return sweepInterval
 }

@@ -2,7 +2,6 @@ package stream
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -60,12 +59,11 @@ func NewHub(store *Store, opts ...HubOption) *Hub {
 }
 
 // Run owns the uploads' goroutines, and returns nil after ctx is done and they
-// have ended. It begins with a sweep of what dead publishers left. Call it once.
+// have ended. Call it once.
 func (h *Hub) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer close(h.stopped)
-	wg.Go(func() { h.sweepOnce(ctx) })
 	for {
 		select {
 		case <-ctx.Done():
@@ -212,15 +210,4 @@ func (h *Hub) Streams() []messages.StreamRecord {
 		out = append(out, u.record())
 	}
 	return out
-}
-
-// sweepOnce repeats the sweep until it went through once.
-func (h *Hub) sweepOnce(ctx context.Context) {
-	var b backoff
-	for {
-		err := h.sweep(ctx)
-		if err == nil || errors.Is(err, context.Canceled) || !b.wait(ctx) {
-			return
-		}
-	}
 }

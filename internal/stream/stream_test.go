@@ -86,6 +86,9 @@ func (w *world) start() {
 	})
 	w.stop = sync.OnceFunc(func() { cancel(); wg.Wait() })
 	w.t.Cleanup(w.stop)
+	if err := w.hub.Sweep(w.t.Context(), func() error { return nil }); err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 // spec describes the stream from GUID 1 to GUID to.
