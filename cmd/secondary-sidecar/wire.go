@@ -104,7 +104,9 @@ func serve(ctx context.Context, cfg Config, log zerolog.Logger) error {
 	if err := daemon.Keep(ctx, log, "provision", link.Provision, daemon.KeepOptions{}); err != nil {
 		return err
 	}
-	reader, err := stream.NewReader(link.JetStream(), stream.Config{Cluster: cfg.Cluster})
+	reader, err := stream.NewReader(link.JetStream(), stream.Config{
+		Cluster: cfg.Cluster, RateLimit: uint64(cfg.RateLimit), StallTimeout: cfg.StallTimeout, CutTimeout: cfg.CutTimeout,
+	})
 	if err != nil {
 		return err
 	}

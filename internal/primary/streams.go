@@ -28,7 +28,11 @@ func (s *Service) Stream(ctx context.Context, r messages.StreamRequest) (*messag
 	if rec.Estimate, err = s.zfs.Estimate(ctx, spec); err != nil {
 		return nil, fmt.Errorf("estimate stream of %s: %w", spec.Target, err)
 	}
-	got, err := s.uploads.Join(ctx, rec, r.Node, func(ctx context.Context) (io.ReadCloser, error) {
+	if need := rec.Estimate + rec.Estimate/20; r.Room > 0 && need > r.Room {
+		return nil, fmt.Errorf("stream of %s to %s: %w: it needs about %d bytes, the reader's pool has %d",
+			spec.Target, r.Node, messages.ErrNoSpace, need, r.Room)
+	}
+	got, err := s.uploads.Join(ctx, rec, r.Node, r.Not, func(ctx context.Context) (io.ReadCloser, error) {
 		s.log.Info().Str("stream", string(rec.Stream)).Str("target", string(spec.Target)).Str("base", string(spec.Base)).
 			Uint64("estimate", rec.Estimate).Bool("resumed", rec.Resumed).Msg("zfs send starts")
 		return s.zfs.Send(ctx, spec)

@@ -17,7 +17,7 @@ func TestClusterChangesLeadersInMidStream(t *testing.T) {
 		t.Skip("three servers")
 	}
 	nodes := natstest.Cluster(t, 3)
-	w := startWorld(t, nodes.Servers[0], func(c *stream.Config) { c.Replicas = 3 })
+	w := startWorld(t, nodes.Servers[0], func(c *stream.Config) { c.Replicas, c.BucketReplicas = 3, 3 })
 	o := &opener{data: noise(60*w.cfg.PartSize, 1)}
 	rec := w.join(2, "db2", o.open)
 	reader, err := stream.NewReader(nodes.JetStream(t, stream.ConnectOptions()...), w.cfg)
@@ -31,6 +31,7 @@ func TestClusterChangesLeadersInMidStream(t *testing.T) {
 				return err
 			}
 			nodes.StepDown(w.js, w.ns.PartsStream())
+			nodes.StepDown(w.js, w.bucketStream())
 		}
 		if _, err := io.CopyN(&got, r, 1000); err != nil {
 			return err

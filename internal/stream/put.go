@@ -53,6 +53,9 @@ func (s *Store) putChunks(ctx context.Context, subject string, data []byte, size
 				return 0, acks.drain(ctx, err)
 			}
 		}
+		if err := s.limit.wait(ctx, n); err != nil {
+			return 0, acks.drain(ctx, err)
+		}
 		// A message of its own for every chunk: the client keeps it until it is acknowledged.
 		f, err := s.bulk.PublishMsgAsync(&nats.Msg{Subject: subject, Data: data[:n]}, jetstream.WithRetryAttempts(0))
 		if err != nil {

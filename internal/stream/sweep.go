@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -69,9 +70,7 @@ func (h *Hub) live() (attempts map[messages.MessageID]bool, nuids map[string]boo
 	for _, u := range h.list() {
 		attempts[u.attempt()] = true
 		u.mu.Lock()
-		for _, n := range u.nuids {
-			nuids[n] = true
-		}
+		maps.Copy(nuids, u.nuids)
 		u.mu.Unlock()
 	}
 	return attempts, nuids

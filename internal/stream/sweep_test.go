@@ -1,6 +1,7 @@
 package stream_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -16,21 +17,19 @@ func TestAnotherNodesHubLeavesLiveUploadsAlone(t *testing.T) {
 	w := newWorld(t, nil)
 	o := &opener{data: noise(40*w.cfg.PartSize, 1)}
 	rec := w.join(2, "db2", o.open)
-	var got []byte
+	var got bytes.Buffer
 	_, err := w.reader().Read(t.Context(), rec, "db2", nil, func(_ context.Context, r io.Reader) error {
-		first := make([]byte, w.cfg.PartSize+10)
-		if _, err := io.ReadFull(r, first); err != nil {
+		if _, err := io.CopyN(&got, r, int64(w.cfg.PartSize+10)); err != nil {
 			return err
 		}
 		standbysHub(t, w)
-		rest, err := io.ReadAll(r)
-		got = append(first, rest...)
+		_, err := io.Copy(&got, r)
 		return err
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantBytes(t, got, o.data)
+	wantBytes(t, got.Bytes(), o.data)
 }
 
 // standbysHub starts a hub that is not on duty, and stops it.
