@@ -30,8 +30,19 @@ const (
 
 // Timing that nobody needs to set.
 const (
-	callTimeout  = 5 * time.Second
-	ackTimeout   = 30 * time.Second
+	callTimeout = 5 * time.Second
+	ackTimeout  = 30 * time.Second
+	// silenceTime is how long a server may acknowledge no chunk before the part is
+	// stored carefully: a leader that steps down drops what it has queued without a
+	// word. carefulParts is how many parts are then, since leaders that changed once
+	// may go on so.
+	silenceTime  = time.Second
+	carefulParts = 8
+	// firstSilence is the same for one chunk alone, after which it is looked for; it
+	// doubles from there.
+	firstSilence = 200 * time.Millisecond
+	drainTime    = 250 * time.Millisecond
+
 	pollInterval = 500 * time.Millisecond
 	// recordInterval is the most between two reports of a record; the least time to
 	// live of what is made of them is 5 s.

@@ -63,14 +63,15 @@ func (u *upload) upload(ctx context.Context, pc *piece) (messages.Part, error) {
 	err := u.persist(ctx, func() (err error) {
 		u.sweepGarbage(ctx, false)
 		part.Nuid = u.newNuid()
-		part.Chunks, err = u.store.put(ctx, part.Object, part.Nuid, pc.data, pc.sum)
+		part.Chunks, err = u.store.put(ctx, part.Object, part.Nuid, pc.data, pc.sum, u.careful > 0)
 		if err != nil {
-			_ = u.store.discard(ctx, part.Object, part.Nuid)
+			u.careful = carefulParts
 			// The chunks only: the description will soon be the next try's.
 			u.giveUp(leftover{nuid: part.Nuid})
 		}
 		return err
 	})
+	u.careful = max(0, u.careful-1)
 	return part, err
 }
 

@@ -21,7 +21,10 @@ import (
 	"github.com/pgresync/pgresync/messages"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	natstest.Roles(roles)
+	goleak.VerifyTestMain(m)
+}
 
 const (
 	kib = 1 << 10
@@ -40,6 +43,7 @@ type world struct {
 
 	mu      sync.Mutex
 	records []messages.StreamRecord
+	tell    func(messages.StreamRecord)
 }
 
 func newWorld(t testing.TB, change func(*stream.Config)) *world {

@@ -26,6 +26,8 @@ type upload struct {
 	// nudged wakes the minder; it holds one hint.
 	nudged chan struct{}
 
+	// careful is how many more parts are stored carefully; storeAll's.
+	careful int
 	// moves counts what keeps the watchdog quiet: reads of the source, stored parts.
 	moves atomic.Uint64
 
