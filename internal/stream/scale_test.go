@@ -12,8 +12,6 @@ import (
 	"strconv"
 	"sync/atomic"
 	"testing"
-
-	"github.com/pgresync/pgresync/messages"
 )
 
 // The tests of faults move little and try a few times, unless the environment
@@ -138,7 +136,3 @@ func TestContentIsTheSameFromEveryOffset(t *testing.T) {
 		t.Error("other bytes pass")
 	}
 }
-
-var roles = map[string]func(string) error{}
-
-var _ = messages.GUID(0)
