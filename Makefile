@@ -123,6 +123,16 @@ test-compose: lab-binaries ## brings docker-compose.test.yml up in the lab and r
 		--put docker-compose.test.yml --put e2e/compose/node:compose-node --artifacts '$(ARTIFACTS)/compose' \
 		-- ./e2e.test -test.v -test.timeout $(LAB_TIMEOUT)s -test.run TestCompose
 
+# What a stream weighs, how often it is sent, and how often each process is killed.
+STREAM_MIB ?= 1024
+STREAM_ROUNDS ?= 20
+STREAM_KILLS ?= 50
+
+.PHONY: test-stream-faults
+test-stream-faults: ## faults of the data plane at full size: leaders that step down, kill -9; takes an hour
+	PGRESYNC_TEST_STREAM_MIB=$(STREAM_MIB) PGRESYNC_TEST_STREAM_ROUNDS=$(STREAM_ROUNDS) PGRESYNC_TEST_STREAM_KILLS=$(STREAM_KILLS) \
+		$(GO) test -count 1 -timeout 3h -v -run 'TestLeadersThatKeepSteppingDown|TestWriterAndReaderAreKilled|TestServerIsKilled' ./internal/stream
+
 .PHONY: test-lab
 test-lab: ## all that needs ZFS, in the lab: a machine with real OpenZFS
 	$(MAKE) test-zfs

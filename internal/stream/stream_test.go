@@ -43,7 +43,6 @@ type world struct {
 
 	mu      sync.Mutex
 	records []messages.StreamRecord
-	tell    func(messages.StreamRecord)
 }
 
 func newWorld(t testing.TB, change func(*stream.Config)) *world {
