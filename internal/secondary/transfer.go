@@ -134,7 +134,7 @@ func (s *Service) transferOnce(ctx context.Context, m *messages.Manifest, step p
 		return 0, "", fmt.Errorf("record of stream %s: %w: it is for other snapshots or flags", rec.Stream, messages.ErrStreamMismatch)
 	}
 	spec := messages.ReceiveSpec{
-		Into: s.cfg.Lineage.Child(step.Into), Snapshot: m.ID.ShortName(), To: step.To, From: step.Base.GUID,
+		Into: s.cfg.Lineage.Child(step.Into), Snapshot: m.ID.ShortName(), To: step.To, From: step.Base.GUID, Flags: m.Flags,
 	}
 	if step.Base.GUID == 0 || step.Origin.GUID != 0 {
 		spec.Set = s.lineageProperties()
