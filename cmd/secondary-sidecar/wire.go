@@ -149,7 +149,7 @@ func serviceConfig(cfg Config) secondary.Config {
 		PrimaryConninfo: cfg.PrimaryConninfo.Reveal(), Settings: cfg.PostgresSettings, KeepFiles: cfg.KeepFiles,
 		AutoResync: cfg.AutoResync, Adopt: cfg.Adopt, CheckInterval: cfg.CheckInterval, ProveTimeout: cfg.ProveTimeout,
 		SnapshotMaxAge: 5 * time.Minute, KeepPasses: cfg.KeepPasses, BudgetPerDay: cfg.ResyncBudget,
-		Diagnosis: plan.Policy{Debounce: cfg.Debounce, RejoinPromoted: plan.RejoinPolicy(cfg.RejoinPromoted)},
+		Diagnosis: plan.Policy{Debounce: cfg.Debounce, RejoinPromoted: plan.RejoinPolicy(cfg.RejoinPromoted), Restart: plan.RestartPolicy(cfg.Restart)},
 		Converge:  plan.ConvergePolicy{MaxPasses: cfg.ConvergePasses, Short: cfg.ConvergeShort, Rate: uint64(cfg.AssumedRate)},
 	}
 }

@@ -113,6 +113,10 @@ func (j *Journal) validateWork() error {
 	return nil
 }
 
+// Named says that an operator asked for this very node. Trigger does not say it: it
+// ends with a revert, lest a standby that streams again is taken down once more.
+func (j *Journal) Named() bool { return j.Consent && j.Reason == messages.ReasonRequested }
+
 // Begin notes a start for OverBudget.
 func (j *Journal) Begin(now time.Time) {
 	j.Begun = newest(append(slices.Clone(j.Begun), now.UTC().Truncate(time.Second)), MaxBegun)

@@ -52,9 +52,16 @@ func resting(p messages.Phase) bool {
 
 // watch diagnoses, and reports whether a resync began.
 func (s *Service) watch(ctx context.Context, j resync.Journal) (bool, error) {
+	s.resumed = false
 	d := s.diagnose(ctx)
 	if j.Phase == messages.PhaseIdle {
 		s.tidyWhenDue(ctx)
+	}
+	if j.Phase == messages.PhaseNeedsOperator {
+		// Who waits for a person may wait for long, and WAL must not pile up meanwhile (I-9).
+		if err := s.releaseSlot(ctx); err != nil {
+			s.log.Warn().Err(err).Msg("slot kept for now")
+		}
 	}
 	if d.Verdict == messages.VerdictHealthy && j.Phase == messages.PhaseIdle {
 		if err := s.track(ctx); err != nil {
@@ -191,10 +198,10 @@ func (s *Service) failed(ctx context.Context, j resync.Journal, cause error) err
 
 // revertFailed tries again a few times: it is the way back to a running standby.
 func (s *Service) revertFailed(ctx context.Context, cause error) error {
-	const most = 5
+	const most = 20
 	s.reverts++
 	if s.reverts < most {
-		if err := s.pause(ctx, time.Duration(s.reverts)*time.Second); err != nil {
+		if err := s.pause(ctx, min(time.Duration(s.reverts*s.reverts)*time.Second, time.Minute)); err != nil {
 			return err
 		}
 		return s.fire(ctx, resync.EventFailed, nil)

@@ -85,6 +85,9 @@ func (s *Service) bringBack(ctx context.Context) error {
 		} else if err != nil {
 			return err
 		}
+		if err := s.freeOld(ctx); err != nil {
+			return err
+		}
 		if err := s.zfs.Rename(ctx, s.cfg.old(), s.cfg.Dataset); err != nil {
 			return err
 		}
