@@ -24,6 +24,8 @@ BENCH_FLAGS ?=
 # Options of `make bench-lab` and `make bench-account`: --sizes 256MiB,512MiB,1GiB,2GiB --change 32MiB --scratch /var/tmp --only pgresync
 BENCH_LAB_FLAGS ?=
 BENCH_LAB_TIMEOUT ?= 7200
+SIM_EVERY ?= 1
+SIM_RANDOM ?= 3000
 # Least coverage in percent of the pure packages.
 COVER_MIN ?= 90
 
@@ -183,6 +185,10 @@ bench-go: ## the packages' own benchmarks, BENCHTIME each
 .PHONY: fuzz
 fuzz: ## every fuzz target, FUZZTIME each
 	GO='$(GO)' scripts/fuzz $(FUZZTIME)
+
+.PHONY: sim
+sim: ## the simulated standby: a fault at every SIM_EVERY-th point of every story (1: all), and SIM_RANDOM random sequences of faults
+	$(GO) test ./internal/secondary -run 'TestEveryPoint|TestRandomBlows' -timeout 60m -sim.every $(SIM_EVERY) -rapid.checks $(SIM_RANDOM)
 
 .PHONY: cover
 cover: ## coverage of the pure packages; fails below COVER_MIN percent

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-var every = flag.Int("sim.every", 9, "strike at every n-th point of a story; 1 is all of them")
+var every = flag.Int("sim.every", 193, "strike at every n-th point of a story; 1 is all of them")
 
 // TestEveryPointOfEveryStory strikes once, at each point. One case is repeated by
 // its name: go test -run 'TestEveryPoint/increment/kill.the.sidecar/117$'.
@@ -34,7 +34,7 @@ type variant struct {
 
 func variants() []variant {
 	var out []variant
-	for _, b := range []blow{blowKill, blowCrash, blowFail, blowCut} {
+	for _, b := range []blow{blowKill, blowCrash, blowFail, blowCut, blowStart} {
 		out = append(out, variant{string(b), b, nil})
 	}
 	for _, unit := range []bool{false, true} {

@@ -33,7 +33,12 @@ type postmaster struct {
 	dir   string
 	ready time.Time
 	ends  time.Time // it is shutting down
+	since int       // the point at which somebody else started it
 }
+
+// unseen is true when somebody started it so short a while ago that a check right
+// before may not have seen it. Then ZFS is what refuses.
+func (p *postmaster) unseen(now int) bool { return p.since > 0 && now-p.since < 6 }
 
 const (
 	simData  = "main" // PGDATA below the mount point of the root dataset
@@ -77,7 +82,7 @@ func (w *world) launch(dir string) error {
 	}
 	pg := w.pool[ds].content.pg
 	if p := w.up(); p != nil {
-		if p.ds != ds {
+		if p.ds != ds && !p.unseen(w.points) {
 			w.breaks("a second postmaster is started, on %s beside %s", ds, p.ds)
 		}
 		return fmt.Errorf("start in %s: %w", dir, messages.ErrBusy)
@@ -111,7 +116,11 @@ func (w *world) launch(dir string) error {
 }
 
 // startByOthers is a unit, or a person, that starts what is at PGDATA.
-func (w *world) startByOthers() { _ = w.launch(filepath.Join(simMounts[""], simData)) }
+func (w *world) startByOthers() {
+	if w.up() == nil && w.launch(filepath.Join(simMounts[""], simData)) == nil {
+		w.server.since = max(w.points, 1)
+	}
+}
 
 // streams says why pg does not stream, "" when it does; then it is where the
 // primary is.

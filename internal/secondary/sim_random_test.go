@@ -15,7 +15,7 @@ import (
 // failure prints the -rapid.seed, or the file, that repeats it.
 func TestRandomBlows(t *testing.T) {
 	all := stories()
-	blows := []blow{blowKill, blowReset, blowCrash, blowFail, blowCut}
+	blows := []blow{blowKill, blowReset, blowCrash, blowFail, blowCut, blowStart}
 	rapid.Check(t, func(rt *rapid.T) {
 		s := rapid.SampledFrom(all).Draw(rt, "story")
 		strikes := map[int]blow{}

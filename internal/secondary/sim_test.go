@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -34,6 +35,7 @@ type story struct {
 
 func newWorld() *world {
 	w := &world{
+		mu: &sync.Mutex{},
 		cfg: Config{
 			Cluster: "main", Node: "db2", Dataset: "tank/pg", Lineage: "tank/pgresync/main", StageDir: "/run/stage",
 			PrimaryConninfo: "user=r", KeepFiles: []string{"pg_hba.conf"}, AutoResync: true, CheckInterval: 5 * time.Second,
@@ -130,7 +132,9 @@ func (w *world) oneLife(t *testing.T, sent *time.Time, deadline time.Time, done 
 			}
 			synctest.Wait()
 		}
+		w.mu.Lock()
 		finished = ctx.Err() == nil && sent.IsZero() && done()
+		w.mu.Unlock()
 	}
 	cancel()
 	<-ended

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/pgresync/pgresync/messages"
@@ -17,6 +18,9 @@ import (
 // matter for a switch: what ZFS refuses, what a boot mounts, what PostgreSQL needs
 // to start, and what a primary keeps. Sidecars come and go; the world stays.
 type world struct {
+	// mu orders what the test looks at before what the service does next; synctest
+	// orders the other way only.
+	mu     *sync.Mutex
 	cfg    Config
 	pool   map[messages.Dataset]*fileSystem
 	mounts []mounted
@@ -59,6 +63,7 @@ const (
 	blowCrash blow = "kill PostgreSQL"
 	blowFail  blow = "fail the call"
 	blowCut   blow = "cut the network"
+	blowStart blow = "start PostgreSQL behind our back"
 )
 
 // life is one run of the sidecar. What it asks for after its death has no effect.
@@ -85,6 +90,8 @@ type hand struct {
 
 // point is a place where something may happen: before and after each effect.
 func (h hand) point(ctx context.Context, where string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	if h.l.dead {
 		return errDead
 	}
@@ -114,6 +121,8 @@ func (h hand) point(ctx context.Context, where string) error {
 		h.server, h.crashed = nil, true
 	case blowFail:
 		return errStruck
+	case blowStart:
+		h.startByOthers()
 	case blowCut:
 		h.cutUntil = time.Now().Add(time.Minute)
 	}
@@ -264,6 +273,7 @@ func (w *world) describe() string {
 // clone is a world of its own in the same state.
 func (w *world) clone() *world {
 	out := *w
+	out.mu = &sync.Mutex{}
 	out.pool = map[messages.Dataset]*fileSystem{}
 	for name, fs := range w.pool {
 		c := *fs
