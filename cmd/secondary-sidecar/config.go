@@ -35,6 +35,7 @@ type Config struct {
 	Debounce      time.Duration `default:"30s" min:"0s" desc:"How long a reason to resync must hold before it is acted upon."`
 	ProveTimeout  time.Duration `split_words:"true" default:"2m" min:"5s" desc:"Longest time for a new copy to stream past its snapshot; after it the old one is switched back."`
 	ResyncBudget  int           `split_words:"true" default:"6" min:"1" desc:"Resyncs that start by themselves in a day; after them an operator is asked for."`
+	SameFailure   int           `split_words:"true" default:"5" min:"1" desc:"Times that a resync may fail in the same phase before an operator is asked for. A publisher or network that is away does not count."`
 	BackoffMin    time.Duration `split_words:"true" default:"10s" min:"1s" desc:"Pause after a first failed resync; it doubles with each further one."`
 	BackoffMax    time.Duration `split_words:"true" default:"30m" min:"1s" desc:"Longest such pause."`
 

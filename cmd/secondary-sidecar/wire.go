@@ -12,6 +12,7 @@ import (
 	"github.com/pgresync/pgresync/internal/bus"
 	"github.com/pgresync/pgresync/internal/daemon"
 	"github.com/pgresync/pgresync/internal/plan"
+	"github.com/pgresync/pgresync/internal/resync"
 	"github.com/pgresync/pgresync/internal/secondary"
 	"github.com/pgresync/pgresync/internal/sidecar"
 	"github.com/pgresync/pgresync/internal/stream"
@@ -149,6 +150,7 @@ func serviceConfig(cfg Config) secondary.Config {
 		PrimaryConninfo: cfg.PrimaryConninfo.Reveal(), Settings: cfg.PostgresSettings, KeepFiles: cfg.KeepFiles,
 		AutoResync: cfg.AutoResync, Adopt: cfg.Adopt, CheckInterval: cfg.CheckInterval, ProveTimeout: cfg.ProveTimeout,
 		SnapshotMaxAge: 5 * time.Minute, KeepPasses: cfg.KeepPasses, BudgetPerDay: cfg.ResyncBudget,
+		SameFailure: cfg.SameFailure, Pace: resync.Pace{Min: cfg.BackoffMin, Max: cfg.BackoffMax},
 		Diagnosis: plan.Policy{Debounce: cfg.Debounce, RejoinPromoted: plan.RejoinPolicy(cfg.RejoinPromoted), Restart: plan.RestartPolicy(cfg.Restart)},
 		Converge:  plan.ConvergePolicy{MaxPasses: cfg.ConvergePasses, Short: cfg.ConvergeShort, Rate: uint64(cfg.AssumedRate)},
 	}

@@ -96,7 +96,7 @@ func (s *Service) charge() (resync.Event, error) {
 	j := s.journal()
 	if !j.Trigger && resync.OverBudget(j.Begun, s.now(), s.cfg.BudgetPerDay) {
 		return "", incurable(fmt.Errorf("%d resyncs began by themselves in the last 24 hours: %w", s.cfg.BudgetPerDay, messages.ErrRefused),
-			fmt.Sprintf("find the cause, then: nats pub %s ''", messages.Subjects{Cluster: s.cfg.Cluster}.TriggerResync(string(s.cfg.Node))))
+			"find the cause, then: "+s.triggerCommand())
 	}
 	s.later(func(n *resync.Journal) { n.Begin(s.now()) })
 	return resync.EventBegun, nil
@@ -180,6 +180,9 @@ func (s *Service) do(ctx context.Context, a resync.Action) (resync.Event, error)
 // business.
 func (s *Service) failed(ctx context.Context, j resync.Journal, cause error) error {
 	remedy, hopeless := remedyOf(cause)
+	if seen := j; seen.Failed(passing(cause), s.cfg.SameFailure) && !hopeless {
+		hopeless, remedy = true, s.breakLoop(seen, remedy)
+	}
 	s.log.Warn().Err(cause).Str("resync", string(j.ID)).Str("phase", string(j.Phase)).Str("remedy", remedy).Msg("resync: phase failed")
 	if j.Phase == messages.PhaseReverting {
 		return s.revertFailed(ctx, cause)
@@ -191,9 +194,22 @@ func (s *Service) failed(ctx context.Context, j resync.Journal, cause error) err
 	return s.fire(ctx, event, func(n *resync.Journal) {
 		n.Error, n.Remedy = cause.Error(), remedy
 		n.Incurable = n.Incurable || hopeless
-		n.Attempts++
-		n.Due = s.now().Add(resync.BackOff(n.Attempts, rand.Float64())).UTC()
+		n.Failed(passing(cause), s.cfg.SameFailure)
+		n.Due = s.now().Add(s.cfg.Pace.BackOff(n.Attempts, rand.Float64())).UTC()
 	})
+}
+
+// breakLoop is the advice when the same phase has failed again and again.
+func (s *Service) breakLoop(j resync.Journal, remedy string) string {
+	text := fmt.Sprintf("it has failed %d times in phase %s; find the cause, then: %s", j.Repeats, j.Phase, s.triggerCommand())
+	if remedy != "" {
+		text = remedy + "; " + text
+	}
+	return text
+}
+
+func (s *Service) triggerCommand() string {
+	return fmt.Sprintf("nats pub %s ''", messages.Subjects{Cluster: s.cfg.Cluster}.TriggerResync(string(s.cfg.Node)))
 }
 
 // revertFailed tries again a few times: it is the way back to a running standby.

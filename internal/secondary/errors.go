@@ -1,6 +1,7 @@
 package secondary
 
 import (
+	"context"
 	"errors"
 
 	"github.com/pgresync/pgresync/messages"
@@ -33,6 +34,12 @@ func remedyOf(err error) (remedy string, hopeless bool) {
 		return e.remedy, false
 	}
 	return "", false
+}
+
+// passing reports whether a failure ends when somebody else is back.
+func passing(err error) bool {
+	return errors.Is(err, messages.ErrUnavailable) || errors.Is(err, messages.ErrNotPrimary) || errors.Is(err, messages.ErrStreamCut) ||
+		errors.Is(err, context.DeadlineExceeded)
 }
 
 // resumable reports whether a transfer that ended with err is worth going on with.

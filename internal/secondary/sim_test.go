@@ -39,7 +39,7 @@ func newWorld() *world {
 		cfg: Config{
 			Cluster: "main", Node: "db2", Dataset: "tank/pg", Lineage: "tank/pgresync/main", StageDir: "/run/stage",
 			PrimaryConninfo: "user=r", KeepFiles: []string{"pg_hba.conf"}, AutoResync: true, CheckInterval: 5 * time.Second,
-			ProveTimeout: 30 * time.Second, SnapshotMaxAge: 5 * time.Minute, KeepPasses: 2, BudgetPerDay: 6,
+			ProveTimeout: 30 * time.Second, SnapshotMaxAge: 5 * time.Minute, KeepPasses: 2, BudgetPerDay: 20, SameFailure: 20, Pace: resync.Pace{Min: 10 * time.Second, Max: 30 * time.Minute},
 			Diagnosis: plan.Policy{Debounce: 30 * time.Second, RejoinPromoted: plan.RejoinTrigger, Restart: plan.RestartCrashed},
 			Converge:  plan.ConvergePolicy{MaxPasses: 5, Short: 10 * time.Second, Rate: 50 << 20},
 		},
@@ -316,6 +316,28 @@ func stories() []story {
 				}
 				return nil
 			}
+		}},
+		{name: "start fails for ever", seeded: true, operator: true, begin: func(w *world) {
+			gap(w)
+			w.cfg.SameFailure = 5
+			w.startFails = func(pg *pgData) error {
+				if pg != w.had {
+					return errors.New("it does not start")
+				}
+				return nil
+			}
+		}},
+		{name: "switch fails here and there for ever", seeded: true, operator: true, begin: func(w *world) {
+			gap(w)
+			w.cfg.BudgetPerDay = 6
+			n := 0
+			w.startFails = func(pg *pgData) error {
+				if n++; pg != w.had && n%2 == 1 {
+					return errors.New("it does not start")
+				}
+				return nil
+			}
+			w.mute = func(pg *pgData) bool { return pg != w.had }
 		}},
 		{name: "proof fails once", seeded: true, begin: func(w *world) {
 			gap(w)
