@@ -15,6 +15,8 @@ ARTIFACTS ?= $(CURDIR)/.lab-artifacts
 LAB_FLAGS ?= --cpus 2 --mem 6144
 # Seconds until a test in the lab is ended.
 LAB_TIMEOUT ?= 3600
+# Machines of the lab at the same time, each with the memory of LAB_FLAGS: two where there is room for them.
+LAB_JOBS ?= $(shell awk '/^MemAvailable/ {if ($$2 > 15000000) print 2; else print 1}' /proc/meminfo)
 # Which of the lab's tests to run, a regular expression.
 RUN ?= .
 FUZZTIME ?= 10s
@@ -137,8 +139,7 @@ test-stream-faults: ## faults of the data plane at full size: leaders that step 
 
 .PHONY: test-lab
 test-lab: ## all that needs ZFS, in the lab: a machine with real OpenZFS
-	$(MAKE) test-zfs
-	$(MAKE) test-e2e
+	$(MAKE) --jobs $(LAB_JOBS) test-e2e test-zfs test-compose
 
 .PHONY: test
 test: ## everything
