@@ -55,25 +55,25 @@ func setups() []setup {
 	)
 	return []setup{
 		{name: "WAL inside"},
+		{name: "WAL apart", wal: true},
 		{name: "WAL inside, wal_recycle=off", settings: noRecycle},
 		{name: "WAL inside, wal_recycle=off, wal_init_zero=off", settings: noZero},
+		{name: "WAL apart, PGRESYNC_SEND_WAL=always", wal: true, send: true},
+		{name: "WAL apart, recordsize=8K", wal: true, properties: []string{"recordsize=8K"}},
+		{name: "WAL apart, recordsize=128K", wal: true, properties: []string{"recordsize=128K"}},
 		{name: "WAL inside, full_page_writes=off", settings: "full_page_writes = off\n"},
 		{name: "WAL inside, 8 checkpoints", checkpoints: 8},
-		{name: "WAL inside, compression=zstd", properties: []string{"compression=zstd"}},
-		{name: "WAL apart, PGRESYNC_SEND_WAL=always", wal: true, send: true},
-		{name: "WAL apart", wal: true},
 		{name: "WAL apart, 8 checkpoints", wal: true, checkpoints: 8},
-		{name: "WAL apart, recordsize=8K", wal: true, properties: []string{"recordsize=8K"}},
-		{name: "WAL apart, recordsize=32K", wal: true, properties: []string{"recordsize=32K"}},
-		{name: "WAL apart, recordsize=128K", wal: true, properties: []string{"recordsize=128K"}},
-		{name: "WAL apart, compression=off", wal: true, properties: []string{"compression=off"}},
 		{name: "WAL apart, compression=zstd", wal: true, properties: []string{"compression=zstd"}},
-		{name: "WAL apart, recordsize=128K, compression=zstd", wal: true, properties: []string{"recordsize=128K", "compression=zstd"}},
-		{name: "WAL apart, logs in PGDATA", wal: true, settings: logged},
-		{name: "WAL apart, unlogged and temporary tables", wal: true, extra: spill},
+		{name: "WAL apart, compression=off", wal: true, properties: []string{"compression=off"}},
 		{name: "WAL apart, nothing but a first vacuum", wal: true, idle: true, extra: "vacuum pgbench_accounts", load: "dtG"},
-		{name: "WAL apart, nothing but a first vacuum freeze", wal: true, idle: true, extra: "vacuum (freeze) pgbench_accounts", load: "dtG"},
+		{name: "WAL apart, unlogged and temporary tables", wal: true, extra: spill},
+		{name: "WAL apart, logs in PGDATA", wal: true, settings: logged},
 		{name: "WAL apart, idle", wal: true, idle: true, extra: "select 1"},
+		{name: "WAL apart, recordsize=32K", wal: true, properties: []string{"recordsize=32K"}},
+		{name: "WAL inside, compression=zstd", properties: []string{"compression=zstd"}},
+		{name: "WAL apart, recordsize=128K, compression=zstd", wal: true, properties: []string{"recordsize=128K", "compression=zstd"}},
+		{name: "WAL apart, nothing but a first vacuum freeze", wal: true, idle: true, extra: "vacuum (freeze) pgbench_accounts", load: "dtG"},
 	}
 }
 
@@ -88,7 +88,12 @@ func accounting(ctx context.Context, o options, stdout io.Writer) (err error) {
 	}
 	defer func() { err = errors.Join(err, w.Close()) }() //nolint:contextcheck // what was begun is taken down, whatever became of ctx
 	rep := &report.Report{Title: "what is in an increment", At: time.Now().UTC().Truncate(time.Second), Environment: report.Environment()}
+	start := time.Now()
 	for _, s := range setups() {
+		if time.Since(start) > o.limit {
+			_, err := fmt.Fprintf(stdout, "\nout of time: %s and all after it are left out\n", s.name)
+			return err
+		}
 		if !only.MatchString(s.name) {
 			continue
 		}

@@ -84,6 +84,10 @@ func compare(ctx context.Context, o options, stdout io.Writer) (err error) {
 			if !only.MatchString(m.name) {
 				continue
 			}
+			if time.Since(c.began) > o.limit {
+				c.say("out of time: %s of %s and all after it are left out", m.name, humanize.IBytes(uint64(size)))
+				return c.rep.Table(stdout, "", "")
+			}
 			if err := c.one(ctx, m, size); err != nil {
 				return err
 			}

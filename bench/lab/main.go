@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/dustin/go-humanize"
 )
@@ -36,6 +37,7 @@ type options struct {
 	change            int64
 	repeat            int
 	only              string
+	limit             time.Duration
 }
 
 func run(ctx context.Context, args []string, getenv func(string) string, stdout io.Writer) error {
@@ -48,6 +50,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	change := f.String("change", "32MiB", "what is written between two copies")
 	f.IntVar(&o.repeat, "repeat", 3, "increments of each kind and size")
 	f.StringVar(&o.only, "only", ".", "regular expression of the methods, or of the set-ups to account for")
+	f.DurationVar(&o.limit, "limit", 30*time.Minute, "begin with nothing new after that long")
 	f.StringVar(&o.scratch, "scratch", "", "directory for the pools; by default they are in memory")
 	if err := f.Parse(args[1:]); err != nil {
 		return err

@@ -63,6 +63,7 @@ func drawings(r *report.Report) map[string]string {
 		{"window", "window MiB", "Window, MiB"},
 		{"chunk", "chunk KiB", "Size of the chunks, KiB"},
 		{"flight", "in flight MiB", "Bytes in flight, MiB"},
+		{"part, 10 ms", "part MiB", "Size of the parts, MiB, on a line of 10 ms there and back"},
 		{"flight, 10 ms", "in flight MiB", "Bytes in flight, MiB, on a line of 10 ms there and back"},
 		{"pull, 10 ms", "pull MiB", "Each of two pull requests, MiB, on a line of 10 ms there and back"},
 		{"paced", "source MiB/s", "Rate of the source, MiB/s"},
