@@ -142,7 +142,9 @@ type watch struct {
 // the server does not hear us, it will do the same.
 func (w *watch) early(msg jetstream.Msg) error {
 	if w.gap == nil {
-		w.gap = newPatience(w.s.r.cfg, w.s.r.js.Conn())
+		cfg := w.s.r.cfg
+		cfg.StallTimeout = max(cfg.StallTimeout, 2*ackWait)
+		w.gap = newPatience(cfg, w.s.r.js.Conn())
 	}
 	_ = msg.NakWithDelay(pollInterval)
 	return w.gap.check(fmt.Errorf("part %d is missing", w.s.sequence.next))
