@@ -53,7 +53,7 @@ func TestClusterChangesLeadersInMidStream(t *testing.T) {
 // The measure that ObjectStore.Put failed in 17 of 20 runs with a success, and in
 // the others with an error: leaders that step down every 0.7 s.
 func TestLeadersThatKeepSteppingDown(t *testing.T) {
-	size := int64(scale(t, envMiB, 64)) * mib
+	size := int64(scale(t, envMiB, 32)) * mib
 	rounds := scale(t, envRounds, 2)
 	nodes := natstest.Cluster(t, 3)
 	w := startWorld(t, nodes.Servers[0], func(c *stream.Config) {
