@@ -155,6 +155,7 @@ demo: lab-binaries ## shows a broken standby being rebuilt, in the lab
 bench-binaries: $(NATS)
 	$(BUILD) -o bin/bench-native ./bench/native
 	$(BUILD) -o bin/bench-plot ./bench/plot
+	$(BUILD) -o bin/bench-increment ./bench/increment
 	$(INSTALL_SERVER)
 	@cp '$(NATS)' bin/nats
 
