@@ -26,6 +26,8 @@ var (
 	_ secondary.Database  = (*pgops.Database)(nil)
 	_ secondary.Server    = server{}
 	_ secondary.Postgres  = postgres{}
+	_ secondary.Processes = processes{}
+	_ secondary.Hooks     = hooks{}
 	_ secondary.Primary   = publisher{}
 	_ secondary.Downloads = downloads{}
 	_ secondary.Announcer = (*bus.Bus)(nil)
@@ -61,6 +63,11 @@ func (s server) Stop(ctx context.Context, immediate bool) error {
 	}
 	return s.Server.Stop(ctx, mode)
 }
+
+// processes are this host's.
+type processes struct{}
+
+func (processes) UsersOf(mountpoints []string) []string { return pgops.UsersOf(mountpoints) }
 
 // postgres makes servers and standbys as configured.
 type postgres struct {
@@ -112,7 +119,7 @@ func serve(ctx context.Context, cfg Config, log zerolog.Logger) error {
 		return err
 	}
 	svc := secondary.New(serviceConfig(cfg), secondary.Deps{
-		ZFS: zfs, Database: db, Postgres: postgres{cfg, pgops.NewPreparer(cfg.PG.BinDir)},
+		ZFS: zfs, Database: db, Postgres: postgres{cfg, pgops.NewPreparer(cfg.PG.BinDir)}, Processes: processes{}, Hooks: newHooks(cfg),
 		Primary: publisher{bus.NewClient(link), link}, Downloads: downloads{reader}, Announce: link, Now: time.Now, Log: log,
 	})
 	return sidecar.Run(ctx, log, &cfg.Common, link,
@@ -139,16 +146,17 @@ func serviceConfig(cfg Config) secondary.Config {
 		mountpoints[messages.RelName(name)] = path
 	}
 	track := cfg.TrackInterval
-	if cfg.Track == "never" {
+	if cfg.Track != "interval" {
 		track = 0
 	}
 	return secondary.Config{
-		TrackInterval: track,
-		Cluster:       cfg.Cluster, Node: cfg.Node, Version: daemon.Version(), Dataset: cfg.Dataset, Lineage: cfg.Lineage,
+		TrackInterval: track, TrackAlways: cfg.Track == "always",
+		Cluster: cfg.Cluster, Node: cfg.Node, Version: daemon.Version(), Dataset: cfg.Dataset, Lineage: cfg.Lineage,
 		Mountpoint: cfg.Mountpoint, Mountpoints: mountpoints,
 		StageDir:        filepath.Join("/run/pgresync", strings.ReplaceAll(string(cfg.Cluster), "/", "-"), "stage"),
 		PrimaryConninfo: cfg.PrimaryConninfo.Reveal(), Settings: cfg.PostgresSettings, KeepFiles: cfg.KeepFiles,
-		AutoResync: cfg.AutoResync, Adopt: cfg.Adopt, CheckInterval: cfg.CheckInterval, ProveTimeout: cfg.ProveTimeout,
+		LowSettings: plan.SettingsPolicy(cfg.LowSettings),
+		AutoResync:  cfg.AutoResync, Adopt: cfg.Adopt, CheckInterval: cfg.CheckInterval, ProveTimeout: cfg.ProveTimeout,
 		SnapshotMaxAge: 5 * time.Minute, KeepPasses: cfg.KeepPasses, BudgetPerDay: cfg.ResyncBudget,
 		SameFailure: cfg.SameFailure, Pace: resync.Pace{Min: cfg.BackoffMin, Max: cfg.BackoffMax},
 		Diagnosis: plan.Policy{Debounce: cfg.Debounce, RejoinPromoted: plan.RejoinPolicy(cfg.RejoinPromoted), Restart: plan.RestartPolicy(cfg.Restart)},

@@ -77,8 +77,16 @@ type Postgres interface {
 	// Major is the version of the local binaries.
 	Major(ctx context.Context) (int, error)
 	Prepare(ctx context.Context, setup messages.StandbySetup) error
+	// Configured are the integer parameters that a prepared copy would start with.
+	Configured(ctx context.Context, setup messages.StandbySetup, names []string) (map[string]int, error)
 	// Owner is the operating system user that PostgreSQL runs as.
 	Owner() (uid, gid int, err error)
+}
+
+// Processes tells who uses what is mounted.
+type Processes interface {
+	// UsersOf names processes, other than PostgreSQL's, that keep these mount points busy.
+	UsersOf(mountpoints []string) []string
 }
 
 // Primary asks the publisher.

@@ -83,6 +83,7 @@ func (s *Service) gather(ctx context.Context) plan.Facts {
 	if f.Primary, err = s.primary.Facts(ctx); err != nil {
 		f.Primary, f.PrimaryErr = nil, err.Error()
 	}
+	s.facts = f.Primary
 	l, err := s.readLive(ctx)
 	if err != nil {
 		s.log.Warn().Err(err).Msg("read live dataset")

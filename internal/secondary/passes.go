@@ -103,30 +103,6 @@ func (s *Service) passPlan(ctx context.Context, m *messages.Manifest) (plan.Pass
 	}
 	j := s.journal()
 	return plan.Pass(m, f.History, branches, plan.Options{
-		Full: j.Full, NewBranch: plan.DefaultBranch + "-" + messages.RelName(j.ID), Current: j.Branch,
+		Full: j.Full && !resting(j.Phase), NewBranch: plan.DefaultBranch + "-" + messages.RelName(j.ID), Current: j.Branch,
 	})
-}
-
-// track keeps the lineage of a healthy standby fresh, so that a later resync has
-// little to move. It touches the lineage only, and needs no journal.
-func (s *Service) track(ctx context.Context) error {
-	if s.cfg.TrackInterval <= 0 || s.now().Before(s.trackAt) {
-		return nil
-	}
-	s.trackAt = s.now().Add(s.cfg.TrackInterval)
-	f, err := s.primary.Facts(ctx)
-	if err != nil {
-		return fmt.Errorf("track: %w", err)
-	}
-	if err := s.gates(ctx, f); err != nil {
-		return fmt.Errorf("track: %w", err)
-	}
-	m, err := s.primary.Snapshot(ctx, 0, s.cfg.TrackInterval/2)
-	if err != nil {
-		return fmt.Errorf("track: snapshot: %w", err)
-	}
-	if _, _, err := s.pass(ctx, m); err != nil {
-		return fmt.Errorf("track: %w", err)
-	}
-	return s.pruneLineage(ctx)
 }

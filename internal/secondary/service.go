@@ -19,6 +19,8 @@ type Deps struct {
 	ZFS       ZFS
 	Database  Database
 	Postgres  Postgres
+	Processes Processes
+	Hooks     Hooks
 	Primary   Primary
 	Downloads Downloads
 	Announce  Announcer
@@ -33,6 +35,8 @@ type Service struct {
 	zfs       ZFS
 	db        Database
 	pg        Postgres
+	processes Processes
+	hooks     Hooks
 	primary   Primary
 	downloads Downloads
 	events    Announcer
@@ -59,12 +63,14 @@ type Service struct {
 	resumed  bool              // the journal's phase was begun by an earlier run
 	tidyAt   time.Time
 	trackAt  time.Time
+	tracked  messages.SnapshotID    // what the lineage is known to have
+	facts    *messages.PrimaryFacts // the publisher's latest, nil when it does not answer
 }
 
 // New wires the service; nothing is started.
 func New(cfg Config, d Deps) *Service {
 	return &Service{
-		cfg: cfg, zfs: d.ZFS, db: d.Database, pg: d.Postgres, primary: d.Primary, downloads: d.Downloads,
+		cfg: cfg, zfs: d.ZFS, db: d.Database, pg: d.Postgres, processes: d.Processes, hooks: d.Hooks, primary: d.Primary, downloads: d.Downloads,
 		events: d.Announce, now: d.Now, log: d.Log, out: newOutbox(d.Announce, d.Log),
 		nudge: make(chan struct{}, 1), ready: make(chan struct{}),
 	}

@@ -46,6 +46,9 @@ func (s *Service) stage(ctx context.Context) (resync.Event, error) {
 	if err := s.aim(ctx, sites); err != nil {
 		return "", fmt.Errorf("stage snapshot %s: %w", m.ID, err)
 	}
+	if err := s.strangers(l); err != nil {
+		return "", fmt.Errorf("stage snapshot %s: %w", m.ID, err)
+	}
 	// Once more, right before the old copy is stopped: staging took time (I-7, I-8).
 	if ok, err := s.walKept(ctx, m); err != nil || !ok {
 		return resync.EventStale, err
@@ -204,11 +207,17 @@ func (s *Service) prepare(ctx context.Context, m *messages.Manifest, l live, sit
 	if err != nil {
 		return err
 	}
+	if l.manifest == nil {
+		l.manifest = m // a copy that is not of our making: the publisher's layout is the best guess
+	}
 	// What is to be kept comes from a data directory that can be read now.
 	if dir := l.dataDir(nil); dir != "" && mountedAt(l, dir) {
 		setup.KeepFrom, setup.KeepFiles = dir, s.cfg.KeepFiles
 	}
-	return s.pg.Prepare(ctx, setup)
+	if err := s.pg.Prepare(ctx, setup); err != nil {
+		return err
+	}
+	return s.parameters(ctx, m, setup)
 }
 
 func (s *Service) setup(ctx context.Context, m *messages.Manifest, sites []site) (messages.StandbySetup, error) {

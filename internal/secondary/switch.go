@@ -40,6 +40,7 @@ func (s *Service) stop(ctx context.Context) (resync.Event, error) {
 	if err != nil {
 		return "", fmt.Errorf("stop: %w", err)
 	}
+	s.hook(ctx, HookBeforeStop, s.journal())
 	// Journaled before the deed, so that a revert knows to start it again.
 	if err := s.note(ctx, func(n *resync.Journal) { n.DownSince, n.Diverged = s.now().UTC(), n.Diverged || promoted }); err != nil {
 		return "", err
@@ -155,7 +156,7 @@ func (s *Service) setAside(ctx context.Context, l live) error {
 		return err
 	}
 	if err := s.unmountAll(ctx, l.tree); err != nil {
-		return err
+		return s.named(l, err)
 	}
 	return s.zfs.Rename(ctx, s.cfg.Dataset, s.cfg.old())
 }
