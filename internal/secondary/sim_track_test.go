@@ -87,7 +87,7 @@ func TestTrackingKeepsTheBaseFresh(t *testing.T) {
 func TestTrackingSurvives(t *testing.T) {
 	for _, b := range []blow{blowKill, blowFail, blowCut, blowReset} {
 		t.Run(string(b), func(t *testing.T) {
-			for at := 30; at < 300; at += 53 {
+			for at := 30; at < 300; at += 97 {
 				w := tracked(t, func(w *world) { w.cfg.TrackInterval, w.bootStarts = 20*time.Minute, true }, map[int]blow{at: b})
 				for g, n := range w.moved {
 					if n > 1 {
