@@ -128,6 +128,16 @@ func token(field, value string) error {
 	return nil
 }
 
+// optionalName refuses what could not be the name of a consumer or stream.
+func optionalName(field, value string) error {
+	if len(value) > 128 || strings.ContainsFunc(value, func(r rune) bool { return r != '_' && r != '-' && !isAlnum(r) }) {
+		return fmt.Errorf("%s: want at most 128 letters, digits, '-' and '_'", field)
+	}
+	return nil
+}
+
+func isAlnum(r rune) bool { return r < 0x80 && (isLowerAlnum(byte(r)) || r >= 'A' && r <= 'Z') }
+
 // hostname refuses what could smuggle a second parameter into a connection
 // string: the lease is read from the network and ends up in primary_conninfo.
 func hostname(field, value string) error {

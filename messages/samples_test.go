@@ -115,7 +115,7 @@ func samples() []sample {
 		},
 		{"stream-record", &messages.StreamRecord{
 			V: 1, Stream: streamID, Cluster: "main", Node: "db-1", Dataset: "ts fast", To: 12, From: 11, Flags: messages.FlagsRaw, Resumed: true,
-			Attempt: msgID, State: messages.StreamRunning, Estimate: big, Sent: 3, Rate: 5, LeftMillis: 6, Paused: true, Parts: 4, Readers: []messages.NodeName{"db-2", "db-3"}, Error: "x", Lease: 7, At: sampleTime,
+			Attempt: msgID, State: messages.StreamRunning, Consumer: "part_x_db-2_Y", Estimate: big, Sent: 3, Rate: 5, LeftMillis: 6, Paused: true, Parts: 4, Readers: []messages.NodeName{"db-2", "db-3"}, Error: "x", Lease: 7, At: sampleTime,
 		}, func() messages.Document { return &messages.StreamRecord{} }},
 		{"part", &messages.Part{
 			V: 1, Stream: streamID, Attempt: msgID, Index: 3, Offset: 3 << 25, Size: 1 << 25, Object: messages.PartObject(streamID, msgID, 3),

@@ -76,6 +76,9 @@ func (c *Config) validateServer() error {
 	if c.NATS.Replicas != 1 {
 		complaints = append(complaints, fmt.Errorf("PGRESYNC_NATS_REPLICAS: %d: the embedded server is a single one, want 1", c.NATS.Replicas))
 	}
+	if n := c.NATS; n.PasswordFile != "" || n.TokenFile != "" || n.Nkey != "" || n.Creds != "" {
+		complaints = append(complaints, errors.New("PGRESYNC_NATS_PASSWORD_FILE, _TOKEN_FILE, _NKEY and _CREDS: the embedded server knows PGRESYNC_NATS_USER with PGRESYNC_NATS_PASSWORD, and PGRESYNC_NATS_TOKEN, only"))
+	}
 	return errors.Join(complaints...)
 }
 

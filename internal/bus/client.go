@@ -134,7 +134,7 @@ func (c *Client) ask(ctx context.Context, endpoint string, patience time.Duratio
 	if err != nil {
 		return lease, err
 	}
-	m, err := c.exchange(ctx, c.b.names.Service(lease.Node, endpoint), patience, body)
+	m, err := c.exchange(ctx, c.b.names.Service(lease.Node, endpoint, c.b.cfg.Node), patience, body)
 	if err != nil {
 		return lease, fmt.Errorf("ask %s for %s: %w", lease.Node, endpoint, err)
 	}

@@ -44,16 +44,16 @@ const (
 type endpoint struct {
 	name    string
 	timeout time.Duration
-	handle  func(ctx context.Context, request []byte) ([]byte, error)
+	handle  func(ctx context.Context, asker messages.NodeName, request []byte) ([]byte, error)
 }
 
 func (b *Bus) endpoints(s Service) []endpoint {
 	c := b.cfg.Cluster
 	return []endpoint{
-		{"facts", factsTimeout, bind(c, s.Facts, func(r *messages.FactsRequest) messages.ClusterName { return r.Cluster })},
-		{"snapshot", snapshotTimeout, bind(c, s.Snapshot, func(r *messages.SnapshotRequest) messages.ClusterName { return r.Cluster })},
-		{"slot", slotTimeout, bind(c, s.Slot, func(r *messages.SlotRequest) messages.ClusterName { return r.Cluster })},
-		{"stream", streamTimeout, bind(c, s.Stream, func(r *messages.StreamRequest) messages.ClusterName { return r.Cluster })},
+		{"facts", factsTimeout, bind(c, s.Facts, func(r *messages.FactsRequest) who { return who{r.Cluster, r.Node} })},
+		{"snapshot", snapshotTimeout, bind(c, s.Snapshot, func(r *messages.SnapshotRequest) who { return who{r.Cluster, r.Node} })},
+		{"slot", slotTimeout, bind(c, s.Slot, func(r *messages.SlotRequest) who { return who{r.Cluster, r.Node} })},
+		{"stream", streamTimeout, bind(c, s.Stream, func(r *messages.StreamRequest) who { return who{r.Cluster, r.Node} })},
 	}
 }
 
@@ -62,11 +62,18 @@ type document[T any] interface {
 	messages.Document
 }
 
-// bind puts decoding, the check of the cluster and encoding around a method.
+// who asks: what the server's permissions vouch for is the subject, and the
+// document must say the same.
+type who struct {
+	cluster messages.ClusterName
+	node    messages.NodeName
+}
+
+// bind puts decoding, the check of the asker and encoding around a method.
 func bind[Req, Reply any, PReq document[Req], PReply document[Reply]](
-	ours messages.ClusterName, method func(context.Context, Req) (PReply, error), clusterOf func(PReq) messages.ClusterName,
-) func(context.Context, []byte) ([]byte, error) {
-	return func(ctx context.Context, body []byte) ([]byte, error) {
+	ours messages.ClusterName, method func(context.Context, Req) (PReply, error), whoOf func(PReq) who,
+) func(context.Context, messages.NodeName, []byte) ([]byte, error) {
+	return func(ctx context.Context, asker messages.NodeName, body []byte) ([]byte, error) {
 		if len(body) > maxRequest {
 			return nil, fmt.Errorf("request: %w: %d bytes are more than the %d allowed", messages.ErrBadDocument, len(body), maxRequest)
 		}
@@ -74,8 +81,11 @@ func bind[Req, Reply any, PReq document[Req], PReply document[Reply]](
 		if err := messages.Decode(body, PReq(&r)); err != nil {
 			return nil, fmt.Errorf(`request: %w (want {"v":1,"cluster":%q,"node":"<who asks>", …})`, err, ours)
 		}
-		if c := clusterOf(&r); c != ours {
-			return nil, fmt.Errorf("request: %w: it is for cluster %q, this node belongs to %q", messages.ErrRefused, c, ours)
+		switch w := whoOf(&r); {
+		case w.cluster != ours:
+			return nil, fmt.Errorf("request: %w: it is for cluster %q, this node belongs to %q", messages.ErrRefused, w.cluster, ours)
+		case w.node != asker:
+			return nil, fmt.Errorf("request: %w: it says node %q on the subject of node %q", messages.ErrRefused, w.node, asker)
 		}
 		reply, err := method(ctx, r)
 		if err != nil {
@@ -91,6 +101,7 @@ func bind[Req, Reply any, PReq document[Req], PReply document[Reply]](
 // server is one Serve call.
 type server struct {
 	nc    *nats.Conn
+	names messages.Subjects
 	slots chan struct{}
 	tally map[string]*tally
 
@@ -104,7 +115,7 @@ type server struct {
 // "pgresync-primary" (`nats micro ls`). Subjects hold the node's name, because
 // equal subjects share their requests between services.
 func (b *Bus) Serve(ctx context.Context, impl Service) error {
-	s := &server{nc: b.control.nc, slots: make(chan struct{}, maxHandlers), tally: map[string]*tally{}}
+	s := &server{nc: b.control.nc, names: b.names, slots: make(chan struct{}, maxHandlers), tally: map[string]*tally{}}
 	endpoints := b.endpoints(impl)
 	for _, e := range endpoints {
 		s.tally[e.name] = &tally{}
@@ -123,7 +134,7 @@ func (b *Bus) Serve(ctx context.Context, impl Service) error {
 	}
 	defer s.wait()
 	for _, e := range endpoints {
-		subject := b.names.Service(b.cfg.Node, e.name)
+		subject := b.names.ServiceOf(b.cfg.Node, e.name)
 		handler := micro.HandlerFunc(func(r micro.Request) { s.accept(ctx, e, r) })
 		if err = svc.AddEndpoint(e.name, handler, micro.WithEndpointSubject(subject)); err != nil {
 			err = fmt.Errorf("serve requests on %s: %w", subject, classify(err))
@@ -153,12 +164,17 @@ func (s *server) wait() {
 func (s *server) accept(ctx context.Context, e endpoint, r micro.Request) {
 	// What arrives by a plain publish has nobody to answer to.
 	reply := r.Reply()
-	if reply == "" {
+	if !s.names.MayReply(reply) {
+		return
+	}
+	asker, err := messages.ParseAsker(r.Subject())
+	if err != nil {
+		s.respond(e, reply, nil, fmt.Errorf("request: %w: %w", messages.ErrRefused, err))
 		return
 	}
 	// The request itself stays here: micro reads it after this function returned.
 	body := r.Data()
-	if err := s.start(func() { s.handle(ctx, e, reply, body) }); err != nil {
+	if err := s.start(func() { s.handle(ctx, e, asker, reply, body) }); err != nil {
 		s.respond(e, reply, nil, err)
 	}
 }
@@ -182,11 +198,11 @@ func (s *server) start(f func()) error {
 	return nil
 }
 
-func (s *server) handle(ctx context.Context, e endpoint, reply string, body []byte) {
+func (s *server) handle(ctx context.Context, e endpoint, asker messages.NodeName, reply string, body []byte) {
 	ctx, cancel := context.WithTimeout(ctx, e.timeout)
 	defer cancel()
 	begin := time.Now()
-	out, err := e.handle(ctx, body)
+	out, err := e.handle(ctx, asker, body)
 	s.tally[e.name].add(time.Since(begin), err)
 	s.respond(e, reply, out, err)
 }

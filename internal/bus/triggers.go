@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/pgresync/pgresync/messages"
@@ -37,7 +40,7 @@ func (b *Bus) Triggers(ctx context.Context, durable string, subjects []string, m
 	}
 	c.handle = func(ctx context.Context, m jetstream.Msg, md *jetstream.MsgMetadata) outcome {
 		if !c.matchesAny(m.Subject()) {
-			return done // another node's; see filtered
+			return done // another node's; see commonFilter
 		}
 		target, t, err := b.readTrigger(m, md.Timestamp, maxAge)
 		if err != nil {
@@ -47,6 +50,24 @@ func (b *Bus) Triggers(ctx context.Context, durable string, subjects []string, m
 		return b.settle(ctx, m, handle(ctx, target, t, md.Timestamp))
 	}
 	return b.consume(ctx, c)
+}
+
+// reflected refuses what JetStream sent here on somebody's request: whoever may
+// ask it for anything names the subject of its answers, and an answer without a
+// body, "404 No Messages" or a deleted key, would be a trigger.
+func reflected(h nats.Header) error {
+	for key := range h {
+		if key == "Status" || strings.HasPrefix(key, "KV-") || strings.HasPrefix(key, "Nats-") && !slices.Contains(triggerHeaders, key) {
+			return fmt.Errorf("%w: it has the header %s, which makes it an answer of JetStream that somebody led here", messages.ErrBadDocument, key)
+		}
+	}
+	return nil
+}
+
+// triggerHeaders may be on what a client published.
+var triggerHeaders = []string{
+	jetstream.MsgIDHeader, jetstream.ExpectedStreamHeader, jetstream.ExpectedLastSeqHeader,
+	jetstream.ExpectedLastMsgIDHeader, jetstream.ExpectedLastSubjSeqHeader, jetstream.MsgTTLHeader,
 }
 
 func (b *Bus) checkTriggers(subjects []string, maxAge time.Duration) error {
@@ -74,6 +95,9 @@ func (b *Bus) readTrigger(m jetstream.Msg, at time.Time, maxAge time.Duration) (
 	target, err := b.names.ParseTrigger(m.Subject())
 	if err != nil {
 		return target, messages.Trigger{}, fmt.Errorf("%w: %w", messages.ErrBadDocument, err)
+	}
+	if err := reflected(m.Headers()); err != nil {
+		return target, messages.Trigger{}, err
 	}
 	t, err := messages.DecodeTrigger(m.Data())
 	if err == nil && !t.ExpiresAt.IsZero() && now.After(t.ExpiresAt) {

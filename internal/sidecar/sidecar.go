@@ -24,6 +24,7 @@ func BusConfig(c *settings.Common, name string, urls []string, leaseTTL time.Dur
 	return bus.Config{
 		Cluster: c.Cluster, Node: c.Node, Sidecar: name, Version: daemon.Version(),
 		URLs: urls, CredsFile: n.Creds, NKeyFile: n.Nkey, User: n.User, Password: n.Password.Reveal(), Token: n.Token.Reveal(),
+		PasswordFile: n.PasswordFile, TokenFile: n.TokenFile, InboxPrefix: n.InboxPrefix,
 		CAFile: n.CA, CertFile: n.Cert, KeyFile: n.Key,
 		Provision: n.Provision, Replicas: n.Replicas, Storage: n.Storage, LeaseTTL: leaseTTL,
 		OnAsyncError: func(err error) { log.Warn().Err(err).Msg("nats") },

@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"time"
@@ -192,10 +193,12 @@ func ConnectOptions() []nats.Option {
 	}
 }
 
-// ConsumerName is the durable consumer that the writer makes on
-// Subjects.PartsStream for one reader of one attempt.
-func ConsumerName(attempt messages.MessageID, node messages.NodeName) string {
-	return consumerPrefix + string(attempt) + "_" + string(node)
+// newConsumerName is for the durable consumer that the writer makes on
+// Subjects.PartsStream for one reader of one attempt. Only the writer and that
+// reader know it: NATS permissions have no wildcard for a part of a token, so
+// that a name which could be guessed would be open to every reader.
+func newConsumerName(attempt messages.MessageID, node messages.NodeName) string {
+	return consumerPrefix + string(attempt) + "_" + string(node) + "_" + rand.Text()
 }
 
 const consumerPrefix = "part_"

@@ -189,7 +189,7 @@ func (w *watch) poll(ctx context.Context) (jetstream.Msg, error) {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	if w.cons == nil {
-		cons, err := w.s.r.js.Consumer(ctx, w.s.r.ns.PartsStream(), ConsumerName(w.s.rec.Attempt, w.s.node))
+		cons, err := w.s.r.js.Consumer(ctx, w.s.r.ns.PartsStream(), w.s.rec.Consumer)
 		if err != nil {
 			return nil, fmt.Errorf("look up our consumer: %w", err)
 		}

@@ -31,18 +31,21 @@ type Common struct {
 
 // NATS is how to reach the broker.
 type NATS struct {
-	URL       Servers       `default:"nats://127.0.0.1:4222" desc:"NATS servers, separated by commas. The primary sidecar also takes the word embedded and then runs a server itself."`
-	Creds     string        `desc:"Path of a credentials file (JWT and seed)."`
-	Nkey      string        `desc:"Path of an nkey seed file."`
-	User      string        `desc:"User name."`
-	Password  daemon.Secret `desc:"Password of the user."`
-	Token     daemon.Secret `desc:"Authentication token."`
-	CA        string        `desc:"Path of the PEM file with the authorities that may sign the servers' certificates; the system's when not set."`
-	Cert      string        `desc:"Path of this client's certificate (PEM)."`
-	Key       string        `desc:"Path of the key of this client's certificate (PEM)."`
-	Provision bool          `default:"true" desc:"Whether to create streams, buckets and key-value stores. When false they are only checked."`
-	Replicas  int           `default:"1" min:"1" max:"5" desc:"Replicas of events and key-value stores; 3 in a NATS cluster. The bucket of parts has a setting of its own."`
-	Storage   string        `default:"file" oneof:"file memory" desc:"Storage of what is created."`
+	URL          Servers       `default:"nats://127.0.0.1:4222" desc:"NATS servers, separated by commas. The primary sidecar also takes the word embedded and then runs a server itself."`
+	Creds        string        `desc:"Path of a credentials file (JWT and seed). This and the other files are read again at every reconnect."`
+	Nkey         string        `desc:"Path of an nkey seed file."`
+	User         string        `desc:"User name."`
+	Password     daemon.Secret `desc:"Password of the user."`
+	PasswordFile string        `split_words:"true" desc:"Path of a file with the password, in its place."`
+	Token        daemon.Secret `desc:"Authentication token."`
+	TokenFile    string        `split_words:"true" desc:"Path of a file with the token, in its place."`
+	InboxPrefix  string        `split_words:"true" computed:"_INBOX_<cluster>_<node>" desc:"Where answers arrive. Server permissions keep other nodes out of it."`
+	CA           string        `desc:"Path of the PEM file with the authorities that may sign the servers' certificates; the system's when not set."`
+	Cert         string        `desc:"Path of this client's certificate (PEM)."`
+	Key          string        `desc:"Path of the key of this client's certificate (PEM)."`
+	Provision    bool          `default:"true" desc:"Whether to create streams, buckets and key-value stores. When false they are only checked."`
+	Replicas     int           `default:"1" min:"1" max:"5" desc:"Replicas of events and key-value stores; 3 in a NATS cluster. The bucket of parts has a setting of its own."`
+	Storage      string        `default:"file" oneof:"file memory" desc:"Storage of what is created."`
 }
 
 // Log is how to log.
@@ -121,7 +124,7 @@ func (n *NATS) validate() error {
 	for _, way := range []struct {
 		name string
 		set  bool
-	}{{"CREDS", n.Creds != ""}, {"NKEY", n.Nkey != ""}, {"USER", n.User != ""}, {"TOKEN", n.Token != ""}} {
+	}{{"CREDS", n.Creds != ""}, {"NKEY", n.Nkey != ""}, {"USER", n.User != ""}, {"TOKEN", n.Token != "" || n.TokenFile != ""}} {
 		if way.set {
 			ways = append(ways, way.name)
 		}
@@ -129,8 +132,14 @@ func (n *NATS) validate() error {
 	if len(ways) > 1 {
 		complain("%s: set together with %s; want one way to authenticate", ways[0], strings.Join(ways[1:], " and "))
 	}
-	if n.Password != "" && n.User == "" {
+	if (n.Password != "" || n.PasswordFile != "") && n.User == "" {
 		complain("PASSWORD: set without PGRESYNC_NATS_USER")
+	}
+	if n.Password != "" && n.PasswordFile != "" {
+		complain("PASSWORD and PGRESYNC_NATS_PASSWORD_FILE: want one of them")
+	}
+	if n.Token != "" && n.TokenFile != "" {
+		complain("TOKEN and PGRESYNC_NATS_TOKEN_FILE: want one of them")
 	}
 	if (n.Cert == "") != (n.Key == "") {
 		complain("CERT and PGRESYNC_NATS_KEY: want both or none")
