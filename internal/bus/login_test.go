@@ -81,7 +81,7 @@ func TestIdentitiesAreTakenFromFilesAndRotatedWithoutARestart(t *testing.T) {
 			server, login := make(t, dir)
 			cfg := config("", "db1")
 			login(&cfg)
-			s := natstest.RunFile(t, "jetstream {}\n"+server)
+			s := natstest.RunText(t, "jetstream {}\n"+server)
 			cfg.URLs = []string{s.URL()}
 			b := join(t, cfg)
 			works(t, b)
@@ -102,7 +102,7 @@ func TestAWrongIdentityIsRefused(t *testing.T) {
 			t.Parallel()
 			server, _ := make(t, t.TempDir())
 			_, login := make(t, t.TempDir())
-			cfg := config(natstest.RunFile(t, "jetstream {}\n"+server).URL(), "db1")
+			cfg := config(natstest.RunText(t, "jetstream {}\n"+server).URL(), "db1")
 			login(&cfg)
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 			defer cancel()
