@@ -39,10 +39,14 @@ func Encode(d Document) ([]byte, error) {
 }
 
 // Decode reads exactly one document into d and validates it. Unknown fields,
-// trailing data, a newer version and an oversized body are errors.
+// trailing data, a newer version and an oversized body are errors. A signature is
+// not looked at: who pins keys opens the document first (Keys.Open).
 func Decode(b []byte, d Document) error { return decode(b, MaxDocument, d) }
 
 func decode(b []byte, limit int, d Document) error {
+	if len(b) <= limit+sigMember {
+		b, _, _ = split(b)
+	}
 	if len(b) > limit {
 		return fmt.Errorf("decode %T: %w: %d bytes are more than the %d allowed", d, ErrBadDocument, len(b), limit)
 	}

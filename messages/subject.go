@@ -118,6 +118,19 @@ type TriggerTarget struct {
 	Node     NodeName
 }
 
+// CheckTriggerSubject refuses what is no trigger of any cluster.
+func CheckTriggerSubject(subject string) error {
+	tokens := strings.SplitN(subject, ".", 3)
+	if len(tokens) < 3 || tokens[0] != "pgresync" {
+		return fmt.Errorf("trigger subject %q: want pgresync.<cluster>.trigger.…", clip(subject))
+	}
+	cluster, err := ParseClusterName(tokens[1])
+	if err == nil {
+		_, err = Subjects{Cluster: cluster}.ParseTrigger(subject)
+	}
+	return err
+}
+
 // ParseTrigger reads a trigger's subject.
 func (s Subjects) ParseTrigger(subject string) (TriggerTarget, error) {
 	rest, ok := strings.CutPrefix(subject, s.base()+"trigger.")

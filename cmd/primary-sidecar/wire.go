@@ -60,12 +60,14 @@ func serve(ctx context.Context, cfg Config, log zerolog.Logger) error {
 		return err
 	}
 	defer closeServer()
-	link, err := bus.Connect(ctx, sidecar.BusConfig(&cfg.Common, "primary", urls, cfg.LeaseTTL, log))
+	link, err := sidecar.Connect(ctx, &cfg.Common, "primary", urls, cfg.LeaseTTL, log)
 	if err != nil {
 		return err
 	}
 	defer link.Close()
-	store, err := stream.NewStore(link.JetStream(), streamConfig(cfg))
+	parts := streamConfig(cfg)
+	parts.Signer = link.Signer()
+	store, err := stream.NewStore(link.JetStream(), parts)
 	if err != nil {
 		return err
 	}

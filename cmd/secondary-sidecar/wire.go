@@ -104,7 +104,7 @@ func serve(ctx context.Context, cfg Config, log zerolog.Logger) error {
 	if err != nil {
 		return err
 	}
-	link, err := bus.Connect(ctx, sidecar.BusConfig(&cfg.Common, "secondary", cfg.NATS.URL.List(), 0, log))
+	link, err := sidecar.Connect(ctx, &cfg.Common, "secondary", cfg.NATS.URL.List(), 0, log)
 	if err != nil {
 		return err
 	}
@@ -113,7 +113,7 @@ func serve(ctx context.Context, cfg Config, log zerolog.Logger) error {
 		return err
 	}
 	reader, err := stream.NewReader(link.JetStream(), stream.Config{
-		Cluster: cfg.Cluster, RateLimit: uint64(cfg.RateLimit), StallTimeout: cfg.StallTimeout, CutTimeout: cfg.CutTimeout,
+		Cluster: cfg.Cluster, Publishers: link.Publishers(), RateLimit: uint64(cfg.RateLimit), StallTimeout: cfg.StallTimeout, CutTimeout: cfg.CutTimeout,
 	})
 	if err != nil {
 		return err

@@ -33,6 +33,11 @@ type Config struct {
 	// CAFile, CertFile and KeyFile are PEM files; setting any turns TLS on. They are
 	// read again at every reconnect, so that renewed certificates are picked up.
 	CAFile, CertFile, KeyFile string
+	// Signer signs what this node publishes; nil: nothing is signed.
+	Signer *messages.Signer
+	// Publishers are the keys whose leases, answers and manifests are believed, and
+	// Operators those whose triggers are obeyed; without any, all are.
+	Publishers, Operators messages.Keys
 	// InboxPrefix is where replies arrive, "_INBOX_<cluster>_<node>" by default: a
 	// prefix of its own lets server permissions keep the nodes out of each other's replies.
 	InboxPrefix string

@@ -100,10 +100,11 @@ func bind[Req, Reply any, PReq document[Req], PReply document[Reply]](
 
 // server is one Serve call.
 type server struct {
-	nc    *nats.Conn
-	names messages.Subjects
-	slots chan struct{}
-	tally map[string]*tally
+	nc     *nats.Conn
+	names  messages.Subjects
+	signer *messages.Signer
+	slots  chan struct{}
+	tally  map[string]*tally
 
 	mu     sync.Mutex
 	closed bool // no handler starts any more
@@ -115,7 +116,7 @@ type server struct {
 // "pgresync-primary" (`nats micro ls`). Subjects hold the node's name, because
 // equal subjects share their requests between services.
 func (b *Bus) Serve(ctx context.Context, impl Service) error {
-	s := &server{nc: b.control.nc, names: b.names, slots: make(chan struct{}, maxHandlers), tally: map[string]*tally{}}
+	s := &server{nc: b.control.nc, names: b.names, signer: b.cfg.Signer, slots: make(chan struct{}, maxHandlers), tally: map[string]*tally{}}
 	endpoints := b.endpoints(impl)
 	for _, e := range endpoints {
 		s.tally[e.name] = &tally{}
@@ -169,13 +170,13 @@ func (s *server) accept(ctx context.Context, e endpoint, r micro.Request) {
 	}
 	asker, err := messages.ParseAsker(r.Subject())
 	if err != nil {
-		s.respond(e, reply, nil, fmt.Errorf("request: %w: %w", messages.ErrRefused, err))
+		s.respond(e, r.Subject(), reply, nil, fmt.Errorf("request: %w: %w", messages.ErrRefused, err))
 		return
 	}
 	// The request itself stays here: micro reads it after this function returned.
-	body := r.Data()
-	if err := s.start(func() { s.handle(ctx, e, asker, reply, body) }); err != nil {
-		s.respond(e, reply, nil, err)
+	body, subject := r.Data(), r.Subject()
+	if err := s.start(func() { s.handle(ctx, e, asker, subject, reply, body) }); err != nil {
+		s.respond(e, r.Subject(), reply, nil, err)
 	}
 }
 
@@ -198,19 +199,19 @@ func (s *server) start(f func()) error {
 	return nil
 }
 
-func (s *server) handle(ctx context.Context, e endpoint, asker messages.NodeName, reply string, body []byte) {
+func (s *server) handle(ctx context.Context, e endpoint, asker messages.NodeName, subject, reply string, body []byte) {
 	ctx, cancel := context.WithTimeout(ctx, e.timeout)
 	defer cancel()
 	begin := time.Now()
 	out, err := e.handle(ctx, asker, body)
 	s.tally[e.name].add(time.Since(begin), err)
-	s.respond(e, reply, out, err)
+	s.respond(e, subject, reply, out, err)
 }
 
 // respond answers by the micro protocol, and repeats an error in the body,
 // because `nats req` exits 0 and may hide headers. A reply that cannot be sent
 // is the asker's timeout.
-func (s *server) respond(e endpoint, to string, body []byte, err error) {
+func (s *server) respond(e endpoint, subject, to string, body []byte, err error) {
 	m := &nats.Msg{Subject: to, Data: body}
 	if err != nil {
 		reply := errorReply(fmt.Errorf("%s: %w", e.name, err))
@@ -218,6 +219,9 @@ func (s *server) respond(e endpoint, to string, body []byte, err error) {
 		if m.Data, err = messages.Encode(reply); err != nil {
 			return
 		}
+	}
+	if m.Data, err = s.signer.Seal(answerSubject(subject, to), m.Data); err != nil {
+		return
 	}
 	_ = s.nc.PublishMsg(m)
 }

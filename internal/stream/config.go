@@ -96,6 +96,11 @@ type Config struct {
 	RateLimit uint64
 	// Provision allows to create and change the streams; otherwise they are only checked.
 	Provision bool
+	// Signer signs announcements, and Publishers are the keys whose announcements are
+	// believed; without any, all are. Every part's hash is under the signature of its
+	// announcement, and the record names the attempt, which is drawn anew each time.
+	Signer     *messages.Signer
+	Publishers messages.Keys
 	// Linger is how long a finished upload can still be joined (30 s), if the window
 	// did not force part 0 out before.
 	Linger time.Duration

@@ -25,6 +25,10 @@ type Common struct {
 	StallTimeout time.Duration `split_words:"true" default:"10m" min:"10s" desc:"How long a stream may stand still while NATS is there, before it is given up, to be resumed later: without a byte from zfs send, without anything stored, or without a sign of life of its writer. Waiting for slow standbys does not count."`
 	CutTimeout   time.Duration `split_words:"true" default:"30m" min:"10s" desc:"How long a stream waits for a NATS that is away; then it is given up, to be resumed later."`
 
+	SigningSeedFile string `split_words:"true" desc:"Path of the seed of a user nkey (SU…) that signs what this node publishes."`
+	TrustedKeys     Words  `split_words:"true" desc:"Public nkeys (U…) of the nodes that may publish, separated by commas: leases, answers, manifests and streams are believed only with the signature of one. When not set, whatever comes by NATS is believed."`
+	TriggerKeys     Words  `split_words:"true" desc:"Public nkeys (U…) of the operators whose triggers are obeyed. When not set, every trigger is."`
+
 	HealthListen  string        `split_words:"true" desc:"Address for /livez and /readyz over HTTP, like 127.0.0.1:8080; off when not set."`
 	TriggerMaxAge time.Duration `split_words:"true" default:"1h" min:"1s" desc:"Triggers older than this are acknowledged without being obeyed."`
 }
@@ -94,6 +98,10 @@ func (c *Common) Validate() error {
 	if c.RateLimit > 0 && c.RateLimit < leastRate {
 		add("RATE_LIMIT", fmt.Errorf("%s: want 0 or at least %s: a part has to get through within the patience of its readers", c.RateLimit, leastRate))
 	}
+	_, err := messages.ParseKeys(c.TrustedKeys)
+	add("TRUSTED_KEYS", err)
+	_, err = messages.ParseKeys(c.TriggerKeys)
+	add("TRIGGER_KEYS", err)
 	if c.HealthListen != "" {
 		add("HEALTH_LISTEN", CheckAddress(c.HealthListen))
 	}
