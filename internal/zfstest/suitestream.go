@@ -130,6 +130,34 @@ var streamTests = map[string]func(*T){
 		ok(t, t.transfer(next, branch, nil, -1))
 		diff(t, len(t.history(branch)), 2)
 	},
+	"a clone's increment from a bookmark of its origin is received in place, and resumed": func(t *T) {
+		d := t.data("d")
+		t.Write(t, d, 100*kib)
+		oldest := t.snap(d)
+		t.Write(t, d, 100*kib)
+		origin := t.snap(d)
+		c := t.Root.Child("c")
+		ok(t, t.ZFS.Clone(t.Context(), origin, c, with(ours, "mountpoint", t.TempDir()+"/c")))
+		t.mount(c)
+		for _, s := range []messages.SnapshotName{oldest, origin} {
+			ok(t, t.ZFS.BookmarkIn(t.Context(), s, c))
+		}
+		t.Write(t, c, mib)
+		newest := t.snap(c)
+		for i, base := range []messages.SnapshotName{origin, oldest} {
+			into := t.Root.Child(messages.RelName([]string{"follower", "laggard"}[i]))
+			ok(t, t.transfer(t.spec(oldest, ""), into, lineage, -1))
+			if base == origin {
+				ok(t, t.transfer(t.spec(origin, oldest), into, nil, -1))
+			}
+			s := t.spec(newest, messages.SnapshotName(string(c)+"#"+base.Short()))
+			wantErr(t, t.transfer(s, into, nil, 300*kib), messages.ErrStreamCut)
+			s.Token = t.info(into).Token
+			ok(t, t.transfer(s, into, nil, -1))
+			diff(t, t.guid(into.Snapshot(newest.Short())), t.guid(newest))
+			diff(t, t.contentOf(into.Snapshot(newest.Short())), t.contentOf(newest))
+		}
+	},
 	"a property that could not be set is not passed over in silence": func(t *T) {
 		d := t.data("d")
 		t.Write(t, d, 100*kib)
