@@ -68,6 +68,10 @@ type Facts struct {
 	// restart point, which lags behind a promotion.
 	Streamed messages.Timeline
 
+	// Misdirected is whether the copy's primary_conninfo, written by us, names another
+	// server than the holder of the lease.
+	Misdirected bool
+
 	// Suspect, SuspectSince and Position are those of the previous Diagnosis.
 	Suspect      messages.Reason
 	SuspectSince time.Time
@@ -104,6 +108,8 @@ const (
 	// last checkpoint's redo only, but what lies before is still in pg_wal, and
 	// the first feedback of the receiver moves the slot back to where it stands.
 	CureReserveSlot Cure = "reserve-slot"
+	// CureFollow: point primary_conninfo at the holder of the lease.
+	CureFollow Cure = "follow"
 )
 
 // Diagnosis is the verdict on a standby, with the evidence in words.
