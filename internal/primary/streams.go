@@ -10,7 +10,7 @@ import (
 
 // Stream starts the upload that a standby asks for, or joins it.
 func (s *Service) Stream(ctx context.Context, r messages.StreamRequest) (*messages.StreamRecord, error) {
-	lease, err := s.duty.on()
+	lease, err := s.on()
 	if err != nil {
 		return nil, err
 	}
@@ -26,6 +26,10 @@ func (s *Service) Stream(ctx context.Context, r messages.StreamRequest) (*messag
 	// An estimate is for people and for the space check; a stream without one works.
 	if rec.Estimate, err = s.zfs.Estimate(ctx, spec); err != nil {
 		return nil, fmt.Errorf("estimate stream of %s: %w", spec.Target, err)
+	}
+	id, _ := messages.SnapshotIDOf(spec.Target)
+	if err := s.standbys.sending(ctx, r.Node, id); err != nil {
+		return nil, fmt.Errorf("stream of %s to %s: %w", spec.Target, r.Node, err)
 	}
 	got, err := s.uploads.Join(ctx, rec, r.Node, func(ctx context.Context) (io.ReadCloser, error) {
 		s.log.Info().Str("stream", string(rec.Stream)).Str("target", string(spec.Target)).Str("base", string(spec.Base)).
