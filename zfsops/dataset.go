@@ -68,7 +68,7 @@ func (z *ZFS) Rename(ctx context.Context, from, to messages.Dataset) error {
 
 // Promote makes a clone own the history it shares with its origin: snapshots up
 // to the origin move to it, holds and properties included, and so do the bookmarks
-// older than the origin. It is no error if d is no clone (any more).
+// of that time. It is no error if d is no clone (any more).
 //
 // messages.ErrExists means that a bookmark would move to where one of its name is.
 // That is never tried: OpenZFS 2.3.9 does not refuse it, it halts the pool (a

@@ -14,7 +14,8 @@ import (
 // live is the present live tree.
 type live struct {
 	tree []messages.DatasetInfo // nil when there is none
-	// manifest is of the snapshot it was cloned from, nil when it is not ours.
+	// manifest is of the snapshot it was cloned from, or of the newest one that was
+	// published from it; nil when there is neither.
 	manifest *messages.Manifest
 	resync   messages.ResyncID
 }
@@ -49,8 +50,11 @@ func (s *Service) readLive(ctx context.Context) (live, error) {
 			return live{}, fmt.Errorf("manifest on %s: %w", s.cfg.Dataset, err)
 		}
 		l.manifest = m
+		return l, nil
 	}
-	return l, nil
+	// A node that published describes itself by its own snapshots.
+	l.manifest, err = s.ownManifest(ctx)
+	return l, err
 }
 
 // dataDir is where PostgreSQL's data directory is in the live tree: as the
@@ -91,6 +95,7 @@ func (s *Service) gather(ctx context.Context) plan.Facts {
 		f.SlotName = messages.SlotName(s.cfg.Node, l.resync)
 	}
 	s.gatherDatabase(ctx, &f)
+	f.Misdirected = l.resync != "" && s.misdirected(ctx, f)
 	s.gatherServer(ctx, l, &f)
 	f.Streamed = s.streamed
 	s.setLocal(f.Local)
@@ -158,8 +163,13 @@ func mountedAt(l live, dir string) bool {
 // cure does what is cheaper than a resync: a slot that vanished while the WAL is
 // still there is made again.
 func (s *Service) cure(ctx context.Context, d plan.Diagnosis) {
-	if d.Cure != plan.CureReserveSlot {
+	switch d.Cure {
+	case plan.CureNone:
 		return
+	case plan.CureFollow:
+		s.follow(ctx)
+		return
+	case plan.CureReserveSlot:
 	}
 	l, err := s.readLive(ctx)
 	if err != nil || l.resync == "" {

@@ -24,9 +24,13 @@ func (s *Service) plan(ctx context.Context) (resync.Event, error) {
 	if err != nil {
 		return "", fmt.Errorf("plan: %w", err)
 	}
+	own, err := s.ownHistories(ctx)
+	if err != nil {
+		return "", fmt.Errorf("plan: %w", err)
+	}
 	j := s.journal()
 	minStart, maxAge := messages.LSN(0), s.cfg.SnapshotMaxAge
-	if plan.Next(s.cfg.Converge, j.Passes, estimate(f, branches, j.Full), false) != plan.MovePass {
+	if plan.Next(s.cfg.Converge, j.Passes, estimate(f, branches, own, j.Full), false) != plan.MovePass {
 		slot, err := s.primary.Slot(ctx, j.ID, messages.SlotReserve)
 		if err != nil {
 			return "", fmt.Errorf("plan: reserve slot: %w", err)
@@ -57,12 +61,12 @@ func (s *Service) plan(ctx context.Context) (resync.Event, error) {
 
 // estimate is the bytes of the next pass: the whole database for a seed, little
 // for an increment; 0 when it cannot be told.
-func estimate(f *messages.PrimaryFacts, branches []plan.Branch, full bool) uint64 {
+func estimate(f *messages.PrimaryFacts, branches []plan.Branch, own map[messages.RelName]messages.History, full bool) uint64 {
 	if f.Snapshot == nil {
 		return 0
 	}
 	if !full {
-		pp, err := plan.Pass(f.Snapshot, f.History, branches, plan.Options{})
+		pp, err := plan.Pass(f.Snapshot, f.History, branches, plan.Options{Live: own})
 		if err == nil && pp.Kind != messages.PassSeed {
 			return 1
 		}

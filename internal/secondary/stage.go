@@ -258,8 +258,10 @@ func (s *Service) conninfo(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("find the primary's address: %w", err)
 	}
-	return strings.TrimSpace(fmt.Sprintf("host=%s port=%d application_name=%s %s", lease.Host, lease.Port, s.cfg.Node, extra)), nil
+	return strings.TrimSpace(fmt.Sprintf("%s application_name=%s %s", address(lease), s.cfg.Node, extra)), nil
 }
+
+func address(l messages.Lease) string { return fmt.Sprintf("host=%s port=%d", l.Host, l.Port) }
 
 func hasKey(conninfo, key string) bool {
 	for f := range strings.FieldsSeq(conninfo) {

@@ -144,8 +144,10 @@ func (f *fake) promote(args []string) error {
 	d.Snapshots = append(moved, d.Snapshots...)
 	d.Origin, old.Origin = old.Origin, rest[0]+"@"+short
 	for _, b := range slices.Clone(old.Bookmarks) {
-		if b.TXG < moved[len(moved)-1].TXG {
-			// The real one fails an assertion here when the name is taken, and hangs.
+		if b.TXG <= moved[len(moved)-1].TXG {
+			if indexVersion(d.Bookmarks, b.Short) >= 0 {
+				return refuse("fake: VERIFY failed: the real zfs promote would hang, because of bookmark '%s'", b.Short)
+			}
 			d.Bookmarks = append(d.Bookmarks, b)
 			old.Bookmarks = slices.DeleteFunc(old.Bookmarks, func(o *version) bool { return o == b })
 		}
