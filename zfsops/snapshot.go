@@ -72,13 +72,12 @@ func (z *ZFS) Bookmark(ctx context.Context, s messages.SnapshotName, short strin
 	return z.bookmark(ctx, a, s, b)
 }
 
-// BookmarkIn makes a bookmark of s, under the same short name, in d: a dataset
-// that descends from s by one or more clones. s is a snapshot, or a bookmark
+// BookmarkIn makes the bookmark short of s in d: a dataset that descends from s by one or more clones. s is a snapshot, or a bookmark
 // (OpenZFS 2.0). zfs send then takes it for a version of d's own, and the stream is
 // no clone's (DRR_FLAG_CLONE), so that a receiver which has s can go on in place.
 // It is no error if it is there with the same GUID.
-func (z *ZFS) BookmarkIn(ctx context.Context, s messages.SnapshotName, d messages.Dataset) error {
-	b := messages.SnapshotName(string(d) + "#" + s.Short())
+func (z *ZFS) BookmarkIn(ctx context.Context, s messages.SnapshotName, d messages.Dataset, short string) error {
+	b := messages.SnapshotName(string(d) + "#" + short)
 	a := on("bookmark "+string(s)+" as", b)
 	if err := checkName(string(s), string(b)); err != nil {
 		return a.wrap(err)

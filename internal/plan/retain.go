@@ -40,8 +40,15 @@ func Retain(h messages.History, k Keep) (destroy, bookmark []messages.Snapshot) 
 	spare := max(k.Bookmarks, 0)
 	counted := 0
 	points := map[messages.GUID]bool{} // that stay as a bookmark
+	marked := map[messages.GUID]bool{} // that have had a bookmark already
 	for _, s := range slices.Backward(ours) {
+		again := s.Bookmark && marked[s.GUID]
+		marked[s.GUID] = marked[s.GUID] || s.Bookmark
 		switch {
+		case again && !k.InUse[s.GUID]:
+			// After a promotion a dataset may have two bookmarks of one version.
+			destroy = append(destroy, s)
+			continue
 		case snapshots[s.GUID]:
 			continue
 		case points[s.GUID]:

@@ -34,6 +34,7 @@ func TestRetain(t *testing.T) {
 		{"snapshot and bookmark of one version take one place", "#a1 @b2 #b2 @c3", 1, 2, "", "@b2", ""},
 		{"a standby's base leaves a bookmark, whatever is asked", "@o1 @b2 @c3", 1, 0, "", "@o1 @b2", "@o1"},
 		{"bookmarks of bases stay and do not count", "#o1 #p2 #a3 #b4 @c5", 1, 1, "", "#a3", ""},
+		{"one bookmark of a version is enough", "#a1 #a1 @b2 #b2 #b2", 1, 9, "", "#a1 #b2", ""},
 		{"without bookmarks both go", "@a1 #a1 @b2", 1, 0, "", "@a1 #a1", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

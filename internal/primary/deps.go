@@ -44,7 +44,7 @@ type Snapshots interface {
 	Hold(ctx context.Context, s messages.SnapshotName, tag string) error
 	Bookmark(ctx context.Context, s messages.SnapshotName, short string) error
 	// BookmarkIn bookmarks a version of what d descends from in d itself.
-	BookmarkIn(ctx context.Context, s messages.SnapshotName, d messages.Dataset) error
+	BookmarkIn(ctx context.Context, s messages.SnapshotName, d messages.Dataset, short string) error
 }
 
 // Pruner removes what is ours.

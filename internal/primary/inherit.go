@@ -33,7 +33,8 @@ func (c *catalogue) inherit(ctx context.Context) error {
 			errs = append(errs, err)
 		}
 		for _, s := range plan.Inherited(c.own(d.Name), ancestors, max(c.cfg.KeepBookmarks, 1)) {
-			if err := c.zfs.BookmarkIn(ctx, s.Name, d.Name); err != nil {
+			id, _ := messages.SnapshotIDOf(s.Name) // ours, or it were not inherited
+			if err := c.zfs.BookmarkIn(ctx, s.Name, d.Name, id.InheritedName(d.GUID)); err != nil {
 				errs = append(errs, err)
 				continue
 			}

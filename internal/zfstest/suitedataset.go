@@ -104,7 +104,7 @@ var datasetTests = map[string]func(*T){
 		c := t.Root.Child("c")
 		ok(t, t.ZFS.Clone(t.Context(), newer, c, nil))
 		ok(t, t.ZFS.Bookmark(t.Context(), old, old.Short()))
-		ok(t, t.ZFS.BookmarkIn(t.Context(), old, c))
+		ok(t, t.ZFS.BookmarkIn(t.Context(), old, c, old.Short()))
 		wantErr(t, t.ZFS.Promote(t.Context(), c), messages.ErrExists)
 		diff(t, t.info(c).Origin, newer)
 		ok(t, t.ZFS.DestroyBookmark(t.Context(), messages.SnapshotName(string(c)+"#"+old.Short())))

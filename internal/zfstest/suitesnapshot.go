@@ -69,14 +69,14 @@ var snapshotTests = map[string]func(*T){
 		c, stranger := t.Root.Child("c"), t.child("stranger", nil)
 		ok(t, t.ZFS.Clone(t.Context(), origin, c, nil))
 		for range 2 {
-			ok(t, t.ZFS.BookmarkIn(t.Context(), origin, c))
-			ok(t, t.ZFS.BookmarkIn(t.Context(), messages.SnapshotName(string(d)+"#"+oldest.Short()), c))
+			ok(t, t.ZFS.BookmarkIn(t.Context(), origin, c, origin.Short()))
+			ok(t, t.ZFS.BookmarkIn(t.Context(), messages.SnapshotName(string(d)+"#"+oldest.Short()), c, oldest.Short()+".c"))
 		}
 		diff(t, len(t.history(c)), 2)
-		if err := t.ZFS.BookmarkIn(t.Context(), origin, stranger); err == nil {
+		if err := t.ZFS.BookmarkIn(t.Context(), origin, stranger, origin.Short()); err == nil {
 			t.Fatal("a dataset that does not descend from it took its bookmark")
 		}
-		wantErr(t, t.ZFS.BookmarkIn(t.Context(), d.Snapshot("gone"), c), messages.ErrNotFound)
+		wantErr(t, t.ZFS.BookmarkIn(t.Context(), d.Snapshot("gone"), c, "gone"), messages.ErrNotFound)
 	},
 	"only a snapshot of ours is destroyed": func(t *T) {
 		d := t.child("d", nil)

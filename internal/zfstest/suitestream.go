@@ -140,7 +140,7 @@ var streamTests = map[string]func(*T){
 		ok(t, t.ZFS.Clone(t.Context(), origin, c, with(ours, "mountpoint", t.TempDir()+"/c")))
 		t.mount(c)
 		for _, s := range []messages.SnapshotName{oldest, origin} {
-			ok(t, t.ZFS.BookmarkIn(t.Context(), s, c))
+			ok(t, t.ZFS.BookmarkIn(t.Context(), s, c, s.Short()))
 		}
 		t.Write(t, c, mib)
 		newest := t.snap(c)
