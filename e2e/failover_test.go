@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -64,7 +65,7 @@ func newFailover(t *testing.T) *failover {
 	must(t, f.db1.InitPrimary(t.Context()))
 	must(t, f.db1.Fill(t.Context(), scale, documents))
 	for _, n := range w.Nodes() {
-		f.publisher[n] = f.sidecar(t, n, world.Primary, nil)
+		f.publisher[n] = f.sidecar(t, n, world.Primary, map[string]string{"PGRESYNC_LOG_LEVEL": "info"})
 	}
 	f.publishes(t, f.db1, 0)
 	f.loads(t)
@@ -79,10 +80,12 @@ func newFailover(t *testing.T) *failover {
 // watch starts the node's secondary sidecar.
 func (f *failover) watch(t testing.TB, n *world.Node, rejoin string) {
 	t.Helper()
-	env := map[string]string{"PGRESYNC_REJOIN_PROMOTED": rejoin, "PGRESYNC_RESYNC_BUDGET": "100"}
-	for k, v := range f.env(n) {
-		env[k] = v
+	// Three more sidecars than elsewhere ask zfs for its state, and the machine is emulated.
+	env := map[string]string{
+		"PGRESYNC_REJOIN_PROMOTED": rejoin, "PGRESYNC_RESYNC_BUDGET": "100",
+		"PGRESYNC_CHECK_INTERVAL": "10s", "PGRESYNC_PROVE_TIMEOUT": "300s", "PGRESYNC_LOG_LEVEL": "info",
 	}
+	maps.Copy(env, f.env(n))
 	f.secondary[n] = f.sidecar(t, n, world.Secondary, env)
 }
 
@@ -145,6 +148,7 @@ func (f *failover) well(t testing.TB) {
 
 // round makes a primary of to while the present one goes on writing, or crashed.
 func (f *failover) round(t *testing.T, to *world.Node, crash, attended bool) {
+	t.Helper()
 	old := f.now
 	marks := map[*world.Node]int{}
 	for _, n := range f.w.Nodes() {

@@ -92,7 +92,7 @@ func TestRetainKeepsItsPromises(t *testing.T) {
 		}
 		for _, s := range h {
 			_, ours := messages.SnapshotIDOf(s.Name)
-			if _, there := messages.History(left).ByGUID(s.GUID); ours && k.Bases[s.GUID] && !there {
+			if _, there := left.ByGUID(s.GUID); ours && k.Bases[s.GUID] && !there {
 				t.Fatalf("a standby's base is gone: %s", write([]messages.Snapshot{s}))
 			}
 		}

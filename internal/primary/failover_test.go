@@ -15,7 +15,7 @@ func ask(n *node, to, from messages.GUID) error {
 
 func TestAPromotedNodeOffersWhatItDescendsFrom(t *testing.T) {
 	n := newNode(t)
-	n.Service.cfg.KeepBookmarks, n.cat.cfg.KeepBookmarks = 3, 3
+	n.cfg.KeepBookmarks, n.cat.cfg.KeepBookmarks = 3, 3
 	passes := n.received(t, "data", 3)
 	n.mount(t, passes[1])
 	n.run(t)
@@ -69,10 +69,10 @@ func TestTheNextTermReadsTheDatasetsAnew(t *testing.T) {
 	n.eventually(t, false)
 	// It was resynced meanwhile: another live dataset is in place.
 	passes := n.received(t, "data", 1)
-	if err := n.Env.ZFS.Unmount(t.Context(), n.live); err != nil {
+	if err := n.ZFS.Unmount(t.Context(), n.live); err != nil {
 		t.Fatal(err)
 	}
-	if err := n.Env.ZFS.Rename(t.Context(), n.live, n.live+".aside"); err != nil {
+	if err := n.ZFS.Rename(t.Context(), n.live, n.live+".aside"); err != nil {
 		t.Fatal(err)
 	}
 	n.mount(t, passes[0])

@@ -165,7 +165,7 @@ func newNode(t *testing.T) *node {
 		StandbyExpiry: 24 * time.Hour, SlotExpiry: time.Hour, SlotXminExpiry: time.Minute,
 	}
 	n.Service = New(cfg, Deps{
-		Database: n.pg, Slots: n.pg, ZFS: n.Env.ZFS, Uploads: n.uploads, Leases: n.leases, Announce: n.world,
+		Database: n.pg, Slots: n.pg, ZFS: n.ZFS, Uploads: n.uploads, Leases: n.leases, Announce: n.world,
 		Now: func() time.Time { return n.clock }, Log: zerolog.Nop(),
 	})
 	return n
@@ -177,11 +177,11 @@ func (n *node) mount(t *testing.T, origin messages.SnapshotName) {
 	props := map[string]string{"mountpoint": "/srv/pg", messages.PropCluster: "main"}
 	var err error
 	if origin == "" {
-		err = n.Env.ZFS.Create(t.Context(), n.live, props)
+		err = n.ZFS.Create(t.Context(), n.live, props)
 	} else {
-		err = n.Env.ZFS.Clone(t.Context(), origin, n.live, props)
+		err = n.ZFS.Clone(t.Context(), origin, n.live, props)
 	}
-	if err = errors.Join(err, n.Env.ZFS.Mount(t.Context(), n.live)); err != nil {
+	if err = errors.Join(err, n.ZFS.Mount(t.Context(), n.live)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -190,14 +190,14 @@ func (n *node) mount(t *testing.T, origin messages.SnapshotName) {
 func (n *node) received(t *testing.T, rel messages.RelName, count int) []messages.SnapshotName {
 	t.Helper()
 	d := n.Root.Child(rel)
-	if err := n.Env.ZFS.Create(t.Context(), d, map[string]string{"mountpoint": "none", messages.PropCluster: "main"}); err != nil {
+	if err := n.ZFS.Create(t.Context(), d, map[string]string{"mountpoint": "none", messages.PropCluster: "main"}); err != nil {
 		t.Fatal(err)
 	}
 	var out []messages.SnapshotName
 	for range count {
 		n.Write(t, d, 1000)
 		id := messages.NewSnapshotID(n.clock)
-		if err := n.Env.ZFS.SnapshotTree(t.Context(), d, id.ShortName(), nil); err != nil {
+		if err := n.ZFS.SnapshotTree(t.Context(), d, id.ShortName(), nil); err != nil {
 			t.Fatal(err)
 		}
 		out = append(out, d.Snapshot(id.ShortName()))
@@ -207,7 +207,7 @@ func (n *node) received(t *testing.T, rel messages.RelName, count int) []message
 
 func (n *node) history(t *testing.T, d messages.Dataset) messages.History {
 	t.Helper()
-	h, err := n.Env.ZFS.Histories(t.Context(), d)
+	h, err := n.ZFS.Histories(t.Context(), d)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -235,7 +235,7 @@ func (n *node) run(t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- n.Service.Run(ctx) }()
+	go func() { done <- n.Run(ctx) }()
 	n.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
@@ -248,6 +248,8 @@ func (n *node) run(t *testing.T) {
 // eventually waits until the node publishes, or does not.
 func (n *node) eventually(t *testing.T, publishes bool) {
 	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
 	for {
 		open, changed := n.gate.state()
 		if open == publishes {
@@ -255,9 +257,7 @@ func (n *node) eventually(t *testing.T, publishes bool) {
 		}
 		select {
 		case <-changed:
-		case <-t.Context().Done():
-			t.Fatal("the test ended before")
-		case <-time.After(time.Minute):
+		case <-ctx.Done():
 			t.Fatalf("waited a minute in vain: publishes %v", publishes)
 		}
 	}

@@ -123,7 +123,7 @@ func TestInAFullPoolSnapshotsForTheWayBackAreGivenUp(t *testing.T) {
 	for range 3 {
 		take(t, n)
 	}
-	n.Service.cfg.PoolLimit = -1
+	n.cfg.PoolLimit = -1
 	if err := n.prune(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -137,10 +137,15 @@ func TestAbandonedSlotsAreDropped(t *testing.T) {
 	n.mount(t, "")
 	n.publish(t)
 	n.pg.slots = []messages.SlotUse{
-		{SlotState: messages.SlotState{Name: "unused"}}, {SlotState: messages.SlotState{Name: "xmin"}, HoldsXmin: true},
-		{SlotState: messages.SlotState{Name: "busy"}}, {SlotState: messages.SlotState{Name: "used", Active: true}},
+		{SlotState: messages.SlotState{Name: "unused"}},
+		{SlotState: messages.SlotState{Name: "xmin"}, HoldsXmin: true},
+		{SlotState: messages.SlotState{Name: "busy"}},
+		{SlotState: messages.SlotState{Name: "used", Active: true}},
 	}
 	idle, err := n.dropAbandoned(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, step := range []struct {
 		after time.Duration
 		want  []string

@@ -11,7 +11,7 @@ import (
 // misdirected reports whether the running copy, whose connection we wrote, is told
 // to stream from another server than the holder of the lease.
 func (s *Service) misdirected(ctx context.Context, f plan.Facts) bool {
-	if s.follower == nil || hasKey(s.cfg.PrimaryConninfo, "host") || f.Primary == nil ||
+	if s.follower == nil || hasHost(s.cfg.PrimaryConninfo) || f.Primary == nil ||
 		f.Local == nil || f.Local.Role != messages.RoleStandby || f.Primary.Node == s.cfg.Node {
 		return false
 	}
@@ -29,8 +29,7 @@ func (s *Service) misdirected(ctx context.Context, f plan.Facts) bool {
 
 // names reports whether a connection string of our making leads to the lease's holder.
 func names(conninfo string, l messages.Lease) bool {
-	want := strings.Fields(address(l))
-	for _, word := range want {
+	for word := range strings.FieldsSeq(address(l)) {
 		if !strings.Contains(" "+conninfo+" ", " "+word+" ") {
 			return false
 		}

@@ -14,8 +14,7 @@ import (
 // live is the present live tree.
 type live struct {
 	tree []messages.DatasetInfo // nil when there is none
-	// manifest is of the snapshot it was cloned from, or of the newest one that was
-	// published from it; nil when there is neither.
+	// manifest is of the snapshot it was cloned from, nil when it is not ours.
 	manifest *messages.Manifest
 	resync   messages.ResyncID
 }
@@ -50,9 +49,18 @@ func (s *Service) readLive(ctx context.Context) (live, error) {
 			return live{}, fmt.Errorf("manifest on %s: %w", s.cfg.Dataset, err)
 		}
 		l.manifest = m
+	}
+	return l, nil
+}
+
+// described adds the manifest of the newest snapshot that was published from the
+// tree, where it does not come from a snapshot itself: it says how the tree is laid
+// out. It costs a command, so that not every reading does it.
+func (s *Service) described(ctx context.Context, l live) (live, error) {
+	if !l.exists() || l.manifest != nil {
 		return l, nil
 	}
-	// A node that published describes itself by its own snapshots.
+	var err error
 	l.manifest, err = s.ownManifest(ctx)
 	return l, err
 }
@@ -126,6 +134,11 @@ func (s *Service) gatherServer(ctx context.Context, l live, f *plan.Facts) {
 	}
 	if f.Local != nil {
 		f.Server, f.DataPresent = plan.ServerRunning, true
+		return
+	}
+	l, err := s.described(ctx, l)
+	if err != nil {
+		f.Server, f.DataPresent = plan.ServerUnknown, true
 		return
 	}
 	dir := l.dataDir(f.Primary)

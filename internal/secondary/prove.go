@@ -102,7 +102,7 @@ func (s *Service) prove(ctx context.Context) (resync.Event, error) {
 // want is what the proof asks for. Hosts that the operator gave are his business.
 func (s *Service) want(ctx context.Context, m *messages.Manifest) plan.Want {
 	w := plan.Want{StopLSN: m.StopLSN, SystemID: m.SystemID, Timeline: m.Timeline, SlotName: s.journal().Slot}
-	if hasKey(s.cfg.PrimaryConninfo, "host") {
+	if hasHost(s.cfg.PrimaryConninfo) {
 		return w
 	}
 	if lease, _, err := s.primary.Lease(ctx); err == nil {

@@ -205,6 +205,10 @@ func (s *Service) prepare(ctx context.Context, m *messages.Manifest, l live, sit
 		return err
 	}
 	// What is to be kept comes from a data directory that can be read now.
+	l, err = s.described(ctx, l)
+	if err != nil {
+		return err
+	}
 	if dir := l.dataDir(nil); dir != "" && mountedAt(l, dir) {
 		setup.KeepFrom, setup.KeepFiles = dir, s.cfg.KeepFiles
 	}
@@ -251,7 +255,7 @@ func (s *Service) setup(ctx context.Context, m *messages.Manifest, sites []site)
 // configuration does.
 func (s *Service) conninfo(ctx context.Context) (string, error) {
 	extra := s.cfg.PrimaryConninfo
-	if hasKey(extra, "host") {
+	if hasHost(extra) {
 		return extra, nil
 	}
 	lease, _, err := s.primary.Lease(ctx)
@@ -263,9 +267,10 @@ func (s *Service) conninfo(ctx context.Context) (string, error) {
 
 func address(l messages.Lease) string { return fmt.Sprintf("host=%s port=%d", l.Host, l.Port) }
 
-func hasKey(conninfo, key string) bool {
+// hasHost reports whether the operator says himself where the primary is.
+func hasHost(conninfo string) bool {
 	for f := range strings.FieldsSeq(conninfo) {
-		if k, _, _ := strings.Cut(f, "="); k == key || k == key+"addr" {
+		if k, _, _ := strings.Cut(f, "="); k == "host" || k == "hostaddr" {
 			return true
 		}
 	}

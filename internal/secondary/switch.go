@@ -80,6 +80,10 @@ func (s *Service) recheck(ctx context.Context) (promoted bool, err error) {
 
 // server is the one of the live tree's data directory, nil when there is none.
 func (s *Service) server(ctx context.Context, l live) (string, Server, error) {
+	l, err := s.described(ctx, l)
+	if err != nil {
+		return "", nil, err
+	}
 	var f *messages.PrimaryFacts
 	if l.manifest == nil {
 		// A copy that is not of our making: the publisher's layout is the best guess.
