@@ -153,6 +153,7 @@ func (m *model) destroy(v messages.SnapshotName) error {
 func (m *model) DestroySnapshot(_ context.Context, s messages.SnapshotName) error {
 	return m.destroy(s)
 }
+
 func (m *model) DestroyBookmark(_ context.Context, b messages.SnapshotName) error {
 	return m.destroy(b)
 }
