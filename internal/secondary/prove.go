@@ -22,6 +22,11 @@ func (s *Service) start(ctx context.Context) (resync.Event, error) {
 		return "", fmt.Errorf("start PostgreSQL in %s: %w", dir, startFailure(err))
 	}
 	r, err := s.db.Receiver(ctx)
+	// Somebody may have promoted it between a crash of ours and now: on a timeline of its
+	// own it is a primary in earnest (I-1), and proving sees to it.
+	if err == nil && !r.InRecovery && s.promoted(ctx) {
+		return resync.EventStarted, nil
+	}
 	if err == nil && !r.InRecovery {
 		stopErr := srv.Stop(context.WithoutCancel(ctx), true)
 		return "", errors.Join(incurable(fmt.Errorf("PostgreSQL in %s came up out of recovery and was stopped", dir),
@@ -87,6 +92,10 @@ func (s *Service) prove(ctx context.Context) (resync.Event, error) {
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	for {
+		if s.promoted(ctx) {
+			s.log.Warn().Str("resync", string(s.journal().ID)).Msg("the new copy was promoted before its proof was complete; it has replayed past the snapshot")
+			return resync.EventProven, nil
+		}
 		ok, missing := s.proven(ctx, want)
 		if ok {
 			return resync.EventProven, nil
@@ -97,6 +106,19 @@ func (s *Service) prove(ctx context.Context) (resync.Event, error) {
 		case <-tick.C:
 		}
 	}
+}
+
+// promoted reports whether the new copy has left recovery by a promotion, which
+// PostgreSQL allows past the end of the backup only: on a newer timeline that goes
+// through the snapshot's stop LSN.
+func (s *Service) promoted(ctx context.Context) bool {
+	m, err := s.manifest(ctx)
+	if err != nil {
+		return false
+	}
+	id, err := s.db.Identity(ctx)
+	return err == nil && id.Role == messages.RolePrimary && id.SystemID == m.SystemID && id.LSN >= m.StopLSN &&
+		id.Timeline.Current > m.Timeline.Current && id.Timeline.Contains(m.Timeline.Current, m.StopLSN)
 }
 
 // want is what the proof asks for. Hosts that the operator gave are his business.
