@@ -15,10 +15,19 @@ ARTIFACTS ?= $(CURDIR)/.lab-artifacts
 LAB_FLAGS ?= --cpus 2 --mem 6144
 # Seconds until a test in the lab is ended.
 LAB_TIMEOUT ?= 3600
+# Machines of the lab at the same time, each with the memory of LAB_FLAGS: two where there is room for them.
+LAB_JOBS ?= $(shell awk '/^MemAvailable/ {if ($$2 > 15000000) print 2; else print 1}' /proc/meminfo)
 # Which of the lab's tests to run, a regular expression.
 RUN ?= .
 FUZZTIME ?= 10s
 BENCHTIME ?= 1s
+# Options of `make bench`: --size 4GiB --sweep 1GiB --repeat 5 --only 'comparison|part' --dir /fast
+BENCH_FLAGS ?=
+# Options of `make bench-lab` and `make bench-account`: --sizes 256MiB,512MiB,1GiB,2GiB --change 32MiB --scratch /var/tmp --only pgresync
+BENCH_LAB_FLAGS ?=
+BENCH_LAB_TIMEOUT ?= 7200
+SIM_EVERY ?= 1
+SIM_RANDOM ?= 3000
 # Least coverage in percent of the pure packages.
 COVER_MIN ?= 90
 
@@ -66,6 +75,12 @@ $(GOLANGCI_LINT):
 $(NATS):
 	$(call install_tool,github.com/nats-io/natscli/nats@$(NATSCLI_VERSION),nats)
 
+# The stock server, of the version that the tests link.
+define INSTALL_SERVER
+	@GOFLAGS= CGO_ENABLED=0 GOBIN='$(CURDIR)/bin' $(GO) install \
+		github.com/nats-io/nats-server/v2@$$($(GO) list -m -f '{{.Version}}' github.com/nats-io/nats-server/v2)
+endef
+
 .PHONY: prerequisites
 prerequisites:
 	@scripts/prerequisites
@@ -87,8 +102,7 @@ test-fast: lint unit ## all that needs no ZFS: lint and unit
 lab-binaries: build $(NATS)
 	$(BUILD_TEST) -o bin/zfsops.test ./zfsops
 	$(BUILD_TEST) -o bin/e2e.test ./e2e
-	@GOFLAGS= CGO_ENABLED=0 GOBIN='$(CURDIR)/bin' $(GO) install \
-		github.com/nats-io/nats-server/v2@$$($(GO) list -m -f '{{.Version}}' github.com/nats-io/nats-server/v2)
+	$(INSTALL_SERVER)
 	@cp '$(NATS)' bin/nats
 
 .PHONY: compose-binaries
@@ -113,10 +127,19 @@ test-compose: lab-binaries ## brings docker-compose.test.yml up in the lab and r
 		--put docker-compose.test.yml --put e2e/compose/node:compose-node --artifacts '$(ARTIFACTS)/compose' \
 		-- ./e2e.test -test.v -test.timeout $(LAB_TIMEOUT)s -test.run TestCompose
 
+# What a stream weighs, how often it is sent, and how often each process is killed.
+STREAM_MIB ?= 1024
+STREAM_ROUNDS ?= 20
+STREAM_KILLS ?= 50
+
+.PHONY: test-stream-faults
+test-stream-faults: ## faults of the data plane at full size: leaders that step down, kill -9; takes an hour
+	PGRESYNC_TEST_STREAM_MIB=$(STREAM_MIB) PGRESYNC_TEST_STREAM_ROUNDS=$(STREAM_ROUNDS) PGRESYNC_TEST_STREAM_KILLS=$(STREAM_KILLS) \
+		$(GO) test -count 1 -timeout 3h -v -run 'TestLeadersThatKeepSteppingDown|TestWriterAndReaderAreKilled|TestServerIsKilled' ./internal/stream
+
 .PHONY: test-lab
 test-lab: ## all that needs ZFS, in the lab: a machine with real OpenZFS
-	$(MAKE) test-zfs
-	$(MAKE) test-e2e
+	$(MAKE) --jobs $(LAB_JOBS) test-e2e test-zfs test-compose
 
 .PHONY: test
 test: ## everything
@@ -128,13 +151,45 @@ demo: lab-binaries ## shows a broken standby being rebuilt, in the lab
 	$(BUILD) -o bin/demo ./e2e/demo
 	lab/run $(LAB_FLAGS) --timeout $(LAB_TIMEOUT) $(PUT) --put bin/demo -- ./demo
 
+.PHONY: bench-binaries
+bench-binaries: $(NATS)
+	$(BUILD) -o bin/bench-native ./bench/native
+	$(BUILD) -o bin/bench-plot ./bench/plot
+	$(INSTALL_SERVER)
+	@cp '$(NATS)' bin/nats
+
 .PHONY: bench
-bench: ## benchmarks, BENCHTIME each
+bench: bench-binaries ## the data path beside cat, TCP and nats object put and get, native; docs/performance.md explains
+	@mkdir -p bench-results
+	bin/bench-native $(BENCH_FLAGS) --out bench-results/native.json
+
+# What the benchmarks find beside themselves in the lab.
+BENCH_PUT := --put bin/primary-sidecar --put bin/secondary-sidecar --put bin/nats --put bin/nats-server --put bin/bench-lab --put bin/bench-tools
+
+.PHONY: bench-lab-binaries
+bench-lab-binaries: build bench-binaries
+	$(BUILD) -o bin/bench-lab ./bench/lab
+	scripts/bench-tools bin/bench-tools
+
+.PHONY: bench-lab
+bench-lab: bench-lab-binaries ## resyncs beside zfs send and recv, syncoid, rsync, pg_basebackup and pg_rewind, in the lab
+	lab/run $(LAB_FLAGS) --timeout $(BENCH_LAB_TIMEOUT) $(BENCH_PUT) --artifacts bench-results/lab -- ./bench-lab compare $(BENCH_LAB_FLAGS)
+
+.PHONY: bench-account
+bench-account: bench-lab-binaries ## what is in an increment, by layout and settings, in the lab
+	lab/run $(LAB_FLAGS) --timeout $(BENCH_LAB_TIMEOUT) $(BENCH_PUT) --artifacts bench-results/account -- ./bench-lab account $(BENCH_LAB_FLAGS)
+
+.PHONY: bench-go
+bench-go: ## the packages' own benchmarks, BENCHTIME each
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) $$($(GO) list ./... | grep -Ev '/e2e(/|$$)')
 
 .PHONY: fuzz
 fuzz: ## every fuzz target, FUZZTIME each
 	GO='$(GO)' scripts/fuzz $(FUZZTIME)
+
+.PHONY: sim
+sim: ## the simulated standby: a fault at every SIM_EVERY-th point of every story (1: all), and SIM_RANDOM random sequences of faults
+	$(GO) test ./internal/secondary -run 'TestEveryPoint|TestRandomBlows' -timeout 60m -sim.every $(SIM_EVERY) -rapid.checks $(SIM_RANDOM)
 
 .PHONY: cover
 cover: ## coverage of the pure packages; fails below COVER_MIN percent

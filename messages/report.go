@@ -106,6 +106,12 @@ type TransferReport struct {
 	Bytes    uint64 `json:"bytes,string"`
 	Estimate uint64 `json:"estimate,string"`
 	Millis   int64  `json:"ms"`
+	// Rate is in bytes per second, LeftMillis how long the rest of the estimate will
+	// take at that rate; 0 when that cannot be told.
+	Rate       uint64 `json:"rate,omitempty,string"`
+	LeftMillis int64  `json:"left_ms,omitempty"`
+	// Trouble is why the transfer does not simply go on.
+	Trouble string `json:"trouble,omitempty"`
 }
 
 // NodeStatus is a node's presence record.

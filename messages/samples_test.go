@@ -84,7 +84,7 @@ func samples() []sample {
 		},
 		{"event-resync", &messages.Event{
 			V: 1, ID: msgID, Type: messages.EventPhase, Cluster: "main", Node: "db-2", At: sampleTime, Text: "proving", Resync: sampleReport(),
-			Transfer: &messages.TransferReport{Resync: resyncID, Snapshot: snapID, Dataset: "ts fast", Stream: streamID, Bytes: 1, Estimate: big, Millis: 7},
+			Transfer: &messages.TransferReport{Resync: resyncID, Snapshot: snapID, Dataset: "ts fast", Stream: streamID, Bytes: 1, Estimate: big, Millis: 7, Rate: 5, LeftMillis: 6, Trouble: "cut"},
 			Verdict:  messages.VerdictResync, Reason: messages.ReasonSlotLost, Role: messages.RoleStandby,
 		}, func() messages.Document { return &messages.Event{} }},
 		{"facts-request", &messages.FactsRequest{V: 1, Cluster: "main", Node: "db-2"}, func() messages.Document { return &messages.FactsRequest{} }},
@@ -110,12 +110,12 @@ func samples() []sample {
 			func() messages.Document { return &messages.ErrorReply{} },
 		},
 		{
-			"stream-request", &messages.StreamRequest{V: 1, Cluster: "main", Node: "db-2", Dataset: "ts fast", To: 12, From: 11, Token: "1-ab12-c0ffee"},
+			"stream-request", &messages.StreamRequest{V: 1, Cluster: "main", Node: "db-2", Dataset: "ts fast", To: 12, From: 11, Token: "1-ab12-c0ffee", Not: msgID, Room: big},
 			func() messages.Document { return &messages.StreamRequest{} },
 		},
 		{"stream-record", &messages.StreamRecord{
 			V: 1, Stream: streamID, Cluster: "main", Node: "db-1", Dataset: "ts fast", To: 12, From: 11, Flags: messages.FlagsRaw, Resumed: true,
-			Attempt: msgID, State: messages.StreamRunning, Estimate: big, Sent: 3, Parts: 4, Readers: []messages.NodeName{"db-2", "db-3"}, Error: "x", Lease: 7, At: sampleTime,
+			Attempt: msgID, State: messages.StreamRunning, Estimate: big, Sent: 3, Rate: 5, LeftMillis: 6, Paused: true, Parts: 4, Readers: []messages.NodeName{"db-2", "db-3"}, Error: "x", Lease: 7, At: sampleTime,
 		}, func() messages.Document { return &messages.StreamRecord{} }},
 		{"part", &messages.Part{
 			V: 1, Stream: streamID, Attempt: msgID, Index: 3, Offset: 3 << 25, Size: 1 << 25, Object: messages.PartObject(streamID, msgID, 3),

@@ -37,6 +37,11 @@ type StreamRequest struct {
 	From GUID `json:"from"`
 	// Token continues a partial receive of the same To and From.
 	Token ResumeToken `json:"token,omitempty"`
+	// Not is an attempt that the reader could not use: it asks for another one.
+	Not MessageID `json:"not,omitempty"`
+	// Room is what the reader's pool has left, in bytes; 0 when it does not say. A
+	// stream that is estimated to need more is refused before it is begun.
+	Room uint64 `json:"room,omitempty,string"`
 }
 
 // Validate reports what is wrong with the document.
@@ -48,6 +53,11 @@ func (r *StreamRequest) Validate() error {
 		nonZero("to", uint64(r.To)),
 	); err != nil {
 		return err
+	}
+	if r.Not != "" {
+		if err := token("not", string(r.Not)); err != nil {
+			return err
+		}
 	}
 	if r.To == r.From {
 		return errors.New("to and from are the same snapshot")
@@ -84,7 +94,13 @@ type StreamRecord struct {
 	// Estimate is zfs send -nP's, in bytes; 0 when unknown.
 	Estimate uint64 `json:"estimate,string"`
 	// Sent is what has been uploaded so far, in bytes.
-	Sent    uint64     `json:"sent,string"`
+	Sent uint64 `json:"sent,string"`
+	// Rate is how fast Sent grows, in bytes per second, and LeftMillis how long the
+	// rest of the estimate will take at that rate; 0 when that cannot be told.
+	Rate       uint64 `json:"rate,omitempty,string"`
+	LeftMillis int64  `json:"left_ms,omitempty"`
+	// Paused is true while zfs send waits for readers to take what is uploaded.
+	Paused  bool       `json:"paused,omitempty"`
 	Parts   int        `json:"parts"`
 	Readers []NodeName `json:"readers"`
 	Error   string     `json:"error,omitempty"`

@@ -40,6 +40,8 @@ type ReceiveSpec struct {
 	// Snapshot is the short name that the received snapshot gets.
 	Snapshot string
 	To, From GUID
+	// Flags are the chain's; "" when they are not known.
+	Flags SendFlags
 	// Set are properties given with -o.
 	Set map[string]string
 }

@@ -143,6 +143,18 @@ func (s *Server) awaitEnd(ctx context.Context) error {
 	return nil
 }
 
+// IsStandby reports whether a start would be one in recovery.
+func (s *Server) IsStandby(ctx context.Context) (bool, error) {
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
+	info, err := os.Lstat(filepath.Join(s.options.DataDir, standbySignal))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil && info.Mode().IsRegular(), err
+}
+
 // ControlData reads pg_control. It wraps messages.ErrNotFound when there is no
 // data directory, or none with a pg_control.
 func (s *Server) ControlData(ctx context.Context) (messages.ControlData, error) {

@@ -69,6 +69,19 @@ func TestServerStopsAndStarts(t *testing.T) {
 
 // A logging collector outlives the postmaster; what still works in the directory
 // would make an unmount fail.
+func TestStandbySignalTellsHowItWouldStart(t *testing.T) {
+	c := pgtest.New(t, pgtest.Options{})
+	s := server(t, c)
+	for _, want := range []bool{false, true} {
+		if want {
+			c.Write(t, "standby.signal", "")
+		}
+		if got, err := s.IsStandby(t.Context()); err != nil || got != want {
+			t.Errorf("got %v, %v; want %v", got, err, want)
+		}
+	}
+}
+
 func TestStopLeavesNobodyInTheDirectory(t *testing.T) {
 	c := pgtest.New(t, pgtest.Options{Settings: map[string]string{"logging_collector": "on"}})
 	if err := server(t, c).Stop(t.Context(), pgops.StopFast); err != nil {

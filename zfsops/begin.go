@@ -126,3 +126,13 @@ func (b *Begin) check(to, from messages.GUID) error {
 	}
 	return nil
 }
+
+// checkFlags refuses a raw stream for a chain that is not: mixing the two in one
+// dataset has corrupted it (openzfs#11688, #12594). The other way round -w says
+// nothing of datasets that are not encrypted.
+func (b *Begin) checkFlags(flags messages.SendFlags) error {
+	if flags == messages.FlagsPlain && b.Features&FeatureRaw != 0 {
+		return fmt.Errorf("%w: it is raw, the chain's flags are %q", messages.ErrStreamMismatch, flags)
+	}
+	return nil
+}

@@ -113,6 +113,13 @@ func TestOnlyTheAnnouncedStreamPasses(t *testing.T) {
 			t.Errorf("%s: got %v", what, err)
 		}
 	}
+	raw := Begin{Features: FeatureRaw}
+	if err := raw.checkFlags(messages.FlagsPlain); !errors.Is(err, messages.ErrStreamMismatch) {
+		t.Errorf("a raw stream in a plain chain: got %v", err)
+	}
+	if err := errors.Join(raw.checkFlags(messages.FlagsRaw), raw.checkFlags(""), good.checkFlags(messages.FlagsRaw)); err != nil {
+		t.Errorf("flags that fit: got %v", err)
+	}
 	zero := Begin{FileSystem: true}
 	if err := zero.check(0, 0); !errors.Is(err, messages.ErrStreamMismatch) {
 		t.Errorf("an announcement without a GUID: got %v", err)

@@ -47,7 +47,7 @@ func (z *ZFS) Receive(ctx context.Context, spec messages.ReceiveSpec, r io.Reade
 	}
 	begin, err := ParseBegin(record)
 	if err == nil {
-		err = begin.check(spec.To, spec.From)
+		err = errors.Join(begin.check(spec.To, spec.From), begin.checkFlags(spec.Flags))
 	}
 	if err != nil {
 		return a.wrap(err)

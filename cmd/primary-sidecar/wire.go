@@ -33,16 +33,20 @@ var (
 // uploads fits the data plane to the service.
 type uploads struct{ *stream.Hub }
 
-func (u uploads) Join(ctx context.Context, r messages.StreamRecord, reader messages.NodeName,
+func (u uploads) Join(ctx context.Context, r messages.StreamRecord, reader messages.NodeName, not messages.MessageID,
 	open func(ctx context.Context) (io.ReadCloser, error),
 ) (messages.StreamRecord, error) {
 	return u.Hub.Join(ctx, stream.Spec{
 		Stream: r.Stream, Node: r.Node, Dataset: r.Dataset, To: r.To, From: r.From, Flags: r.Flags,
-		Resumed: r.Resumed, Estimate: r.Estimate, Lease: r.Lease,
+		Resumed: r.Resumed, Estimate: r.Estimate, Lease: r.Lease, Not: not,
 	}, reader, open)
 }
 
 func serve(ctx context.Context, cfg Config, log zerolog.Logger) error {
+	if !cfg.NATS.URL.IsEmbedded() { // that server's caches are not ours to limit
+		const uploads, each = 2, 2 // at a time, and the parts in memory of each
+		sidecar.LimitMemory(uploads*each*int64(cfg.PartSize) + sidecar.Room)
+	}
 	zfs := zfsops.New(zfsops.Options{})
 	if _, err := zfs.Probe(ctx); err != nil {
 		return err
@@ -114,8 +118,11 @@ func streamConfig(cfg Config) stream.Config {
 	}
 	return stream.Config{
 		Cluster: cfg.Cluster, PartSize: int(cfg.PartSize), Window: int(cfg.Window), MaxBucket: int64(cfg.BucketMax),
-		Replicas: cfg.NATS.Replicas, Storage: storage, Provision: cfg.NATS.Provision,
-		Linger: max(cfg.Linger, 1), // its zero would be the default
+		MaxUploads: cfg.MaxStreams, Replicas: cfg.NATS.Replicas, BucketReplicas: cfg.BucketReplicas,
+		Compression: cfg.BucketCompression == "s2", Storage: storage, Provision: cfg.NATS.Provision,
+		Linger:      max(cfg.Linger, 1), // its zero would be the default
+		ReaderGrace: cfg.ReaderGrace, RateLimit: uint64(cfg.RateLimit),
+		StallTimeout: cfg.StallTimeout, CutTimeout: cfg.CutTimeout,
 	}
 }
 

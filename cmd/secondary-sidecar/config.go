@@ -25,6 +25,7 @@ type Config struct {
 	KeepFiles        settings.Words    `split_words:"true" default:"postgresql.conf,pg_hba.conf,pg_ident.conf" desc:"Files of the data directory that each new copy takes over from the one it replaces, separated by commas."`
 
 	AutoResync     bool          `split_words:"true" default:"true" desc:"Whether to resync when replication cannot continue. When false only triggers do."`
+	Restart        string        `default:"crashed" oneof:"crashed never always" desc:"Which stopped standby is started again before anything is copied: one that ended without a shutdown, none (where a service or HA manager starts PostgreSQL), or one that was shut down as well."`
 	RejoinPromoted string        `split_words:"true" default:"trigger" oneof:"trigger never auto" desc:"Whether a former primary, whose timeline was abandoned, is resynced: when triggered, never, or by itself. Its diverged data is kept."`
 	Adopt          bool          `default:"false" desc:"Whether a live dataset that pgresync did not make may be destroyed once it is replaced. When false it is renamed and kept."`
 	Track          string        `default:"never" oneof:"never interval" desc:"Whether to keep received data fresh while the standby is healthy, so that a later resync is small."`
@@ -34,6 +35,7 @@ type Config struct {
 	Debounce      time.Duration `default:"30s" min:"0s" desc:"How long a reason to resync must hold before it is acted upon."`
 	ProveTimeout  time.Duration `split_words:"true" default:"2m" min:"5s" desc:"Longest time for a new copy to stream past its snapshot; after it the old one is switched back."`
 	ResyncBudget  int           `split_words:"true" default:"6" min:"1" desc:"Resyncs that start by themselves in a day; after them an operator is asked for."`
+	SameFailure   int           `split_words:"true" default:"5" min:"1" desc:"Times that a resync may fail in the same phase before an operator is asked for. A publisher or network that is away does not count."`
 	BackoffMin    time.Duration `split_words:"true" default:"10s" min:"1s" desc:"Pause after a first failed resync; it doubles with each further one."`
 	BackoffMax    time.Duration `split_words:"true" default:"30m" min:"1s" desc:"Longest such pause."`
 

@@ -12,6 +12,7 @@ import (
 	"github.com/pgresync/pgresync/internal/bus"
 	"github.com/pgresync/pgresync/internal/daemon"
 	"github.com/pgresync/pgresync/internal/plan"
+	"github.com/pgresync/pgresync/internal/resync"
 	"github.com/pgresync/pgresync/internal/secondary"
 	"github.com/pgresync/pgresync/internal/sidecar"
 	"github.com/pgresync/pgresync/internal/stream"
@@ -86,6 +87,8 @@ func (p postgres) Major(ctx context.Context) (int, error) {
 func (p postgres) Owner() (uid, gid int, err error) { return pgops.LookupUser(p.cfg.PGUser) }
 
 func serve(ctx context.Context, cfg Config, log zerolog.Logger) error {
+	const part, each = 32 << 20, 2 // a publisher's usual parts, and how many of them a reader holds
+	sidecar.LimitMemory(each*part + sidecar.Room)
 	zfs := zfsops.New(zfsops.Options{})
 	if _, err := zfs.Probe(ctx); err != nil {
 		return err
@@ -102,7 +105,9 @@ func serve(ctx context.Context, cfg Config, log zerolog.Logger) error {
 	if err := daemon.Keep(ctx, log, "provision", link.Provision, daemon.KeepOptions{}); err != nil {
 		return err
 	}
-	reader, err := stream.NewReader(link.JetStream(), stream.Config{Cluster: cfg.Cluster})
+	reader, err := stream.NewReader(link.JetStream(), stream.Config{
+		Cluster: cfg.Cluster, RateLimit: uint64(cfg.RateLimit), StallTimeout: cfg.StallTimeout, CutTimeout: cfg.CutTimeout,
+	})
 	if err != nil {
 		return err
 	}
@@ -145,7 +150,8 @@ func serviceConfig(cfg Config) secondary.Config {
 		PrimaryConninfo: cfg.PrimaryConninfo.Reveal(), Settings: cfg.PostgresSettings, KeepFiles: cfg.KeepFiles,
 		AutoResync: cfg.AutoResync, Adopt: cfg.Adopt, CheckInterval: cfg.CheckInterval, ProveTimeout: cfg.ProveTimeout,
 		SnapshotMaxAge: 5 * time.Minute, KeepPasses: cfg.KeepPasses, KeepBases: cfg.BookmarkKeep, BudgetPerDay: cfg.ResyncBudget,
-		Diagnosis: plan.Policy{Debounce: cfg.Debounce, RejoinPromoted: plan.RejoinPolicy(cfg.RejoinPromoted)},
+		SameFailure: cfg.SameFailure, Pace: resync.Pace{Min: cfg.BackoffMin, Max: cfg.BackoffMax},
+		Diagnosis: plan.Policy{Debounce: cfg.Debounce, RejoinPromoted: plan.RejoinPolicy(cfg.RejoinPromoted), Restart: plan.RestartPolicy(cfg.Restart)},
 		Converge:  plan.ConvergePolicy{MaxPasses: cfg.ConvergePasses, Short: cfg.ConvergeShort, Rate: uint64(cfg.AssumedRate)},
 	}
 }

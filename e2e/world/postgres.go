@@ -52,11 +52,16 @@ local replication all trust
 `
 
 // InitPrimary makes a cluster with the datasets above and starts it.
-func (n *Node) InitPrimary(ctx context.Context) error {
-	if err := n.createDatasets(ctx); err != nil {
+func (n *Node) InitPrimary(ctx context.Context) error { return n.initPrimary(ctx, "-X", walDir) }
+
+// InitPrimaryWithWALInside makes one whose WAL lies in the data directory.
+func (n *Node) InitPrimaryWithWALInside(ctx context.Context) error { return n.initPrimary(ctx) }
+
+func (n *Node) initPrimary(ctx context.Context, initdb ...string) error {
+	if err := n.createDatasets(ctx, len(initdb) > 0); err != nil {
 		return fmt.Errorf("primary %s: %w", n.Name, err)
 	}
-	if err := n.InitCluster(ctx, "-X", walDir); err != nil {
+	if err := n.InitCluster(ctx, initdb...); err != nil {
 		return fmt.Errorf("primary %s: %w", n.Name, err)
 	}
 	if err := n.StartServer(ctx); err != nil {
@@ -73,17 +78,23 @@ func (n *Node) InitPrimary(ctx context.Context) error {
 	return nil
 }
 
-func (n *Node) createDatasets(ctx context.Context) error {
+func (n *Node) createDatasets(ctx context.Context, wal bool) error {
 	create := func(dataset, mountpoint string, more ...string) []string {
 		argv := append([]string{"zfs", "create", "-o", "mountpoint=" + mountpoint, "-o", "compression=lz4"}, more...)
 		return append(argv, dataset)
 	}
-	return n.runAll(ctx,
+	own := func(dirs ...string) []string {
+		return append([]string{"install", "-d", "-o", "postgres", "-g", "postgres", "-m", "0700"}, dirs...)
+	}
+	steps := [][]string{
 		create(n.Live(), "/srv/pg", "-o", "recordsize=16K"),
-		create(n.Live()+"/wal", "/srv/pgwal"),
 		create(n.Live()+"/ts1", "/srv/ts1"),
-		[]string{"install", "-d", "-o", "postgres", "-g", "postgres", "-m", "0700", DataDir, walDir, tablespaceDir},
-	)
+		own(DataDir, tablespaceDir),
+	}
+	if wal {
+		steps = append(steps, create(n.Live()+"/wal", "/srv/pgwal"), own(walDir))
+	}
+	return n.runAll(ctx, steps...)
 }
 
 // InitCluster runs initdb for DataDir and writes the configuration.

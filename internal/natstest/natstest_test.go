@@ -11,7 +11,30 @@ import (
 	"github.com/pgresync/pgresync/internal/natstest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	natstest.Roles(nil)
+	goleak.VerifyTestMain(m)
+}
+
+func TestKilledProcessComesBackWithItsData(t *testing.T) {
+	p := natstest.StartProcess(t)
+	js := natstest.JetStream(t, natstest.Connect(t, p.URL()))
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.Publish(t.Context(), "s", []byte("one")); err != nil {
+		t.Fatal(err)
+	}
+	p.Kill()
+	p.Start()
+	natstest.Eventually(t, 10*time.Second, "the message to be there", func() error {
+		s, err := js.Stream(t.Context(), "S")
+		if err == nil && s.CachedInfo().State.Msgs != 1 {
+			err = errors.New("no message")
+		}
+		return err
+	})
+}
 
 func TestRestartKeepsPortAndData(t *testing.T) {
 	s := natstest.Run(t)

@@ -49,6 +49,9 @@ func (d Diagnosis) remedy(format string, args ...any) Diagnosis {
 // debounce keeps a first suspicion from costing a resync: most of what looks
 // broken for a moment is a restart, a fail-over or a network that comes back.
 func debounce(d Diagnosis, f Facts, p Policy, now time.Time) Diagnosis {
+	if d.Cure == CureStart {
+		return debounceStart(d, f, p, now)
+	}
 	if d.Verdict != messages.VerdictResync || d.Reason == messages.ReasonNoData {
 		return d
 	}
@@ -61,6 +64,21 @@ func debounce(d Diagnosis, f Facts, p Policy, now time.Time) Diagnosis {
 		d.Evidence = fmt.Sprintf("%s, seen for %s of the %s it must hold: %s",
 			d.Reason, held.Round(time.Millisecond), p.Debounce, d.Evidence)
 		d.Verdict, d.Reason, d.Remedy = messages.VerdictWait, messages.ReasonNotYetSure, ""
+	}
+	return d
+}
+
+// debounceStart leaves a unit that restarts by itself, or the person who works on
+// the node, the time to be first.
+func debounceStart(d Diagnosis, f Facts, p Policy, now time.Time) Diagnosis {
+	since := f.SuspectSince
+	if f.Suspect != d.Reason || since.IsZero() || since.After(now) {
+		since = now
+	}
+	d.Suspect, d.SuspectSince = d.Reason, since
+	if held := now.Sub(since); held < p.Debounce {
+		d.Evidence += fmt.Sprintf("; it is started in %s", (p.Debounce - held).Round(time.Millisecond))
+		d.Cure = CureNone
 	}
 	return d
 }
@@ -219,9 +237,9 @@ func moving(f Facts, _ Policy) (Diagnosis, bool) {
 		f.Position, at), true
 }
 
-// serverDown: a stopped server is its operator's business as long as its data
-// could go on.
-func serverDown(f Facts, _ Policy) (Diagnosis, bool) {
+// serverDown: a start is the cheapest cure of data that could go on. A server that
+// was shut down is its operator's business, unless the policy says otherwise.
+func serverDown(f Facts, p Policy) (Diagnosis, bool) {
 	if f.Local != nil {
 		return Diagnosis{}, false
 	}
@@ -232,8 +250,25 @@ func serverDown(f Facts, _ Policy) (Diagnosis, bool) {
 	d := verdict(messages.VerdictWait, messages.ReasonServerDown, "PostgreSQL does not answer (state: %s)", state)
 	if state == ServerStopped {
 		d = d.remedy("start PostgreSQL, or trigger a resync: %s", f.trigger())
+		if f.restartable(p.Restart) {
+			d.Cure = CureStart
+		}
 	}
 	return d, true
+}
+
+// restartable reads pg_control's state: a standby's is "in archive recovery" while
+// it runs, and stays so when it does not end by a shutdown.
+func (f Facts) restartable(p RestartPolicy) bool {
+	switch {
+	case f.Control == nil || !f.DataPresent || !f.StandbySignal:
+		return false
+	case p == RestartCrashed:
+		return f.Control.State == "in archive recovery"
+	case p == RestartAlways:
+		return f.Control.State == "in archive recovery" || f.Control.State == "shut down in recovery"
+	}
+	return false
 }
 
 func (f Facts) trigger() string {

@@ -49,6 +49,8 @@ type Facts struct {
 	// DataPresent is whether the live dataset and its PG_VERSION are there.
 	DataPresent bool
 	Server      ServerState
+	// StandbySignal is whether the data directory would be started as a standby's.
+	StandbySignal bool
 	// StartFailures counts the consecutive failed starts by us, StartFailureClass is
 	// of the last one.
 	StartFailures     int
@@ -89,12 +91,26 @@ const (
 	RejoinAuto    RejoinPolicy = "auto"    // when its timeline is proven to be abandoned
 )
 
+// RestartPolicy says which stopped standby is started again before anything is
+// copied; the zero value is RestartNever.
+type RestartPolicy string
+
+// The policies.
+const (
+	RestartNever RestartPolicy = "never"
+	// RestartCrashed: one that ended without a shutdown. Who shut one down had a reason.
+	RestartCrashed RestartPolicy = "crashed"
+	RestartAlways  RestartPolicy = "always"
+)
+
 // Policy is what an operator may set.
 type Policy struct {
 	// Debounce is for how long a reason must hold before it becomes a resync.
 	Debounce time.Duration
 	// RejoinPromoted is about a node out of recovery.
 	RejoinPromoted RejoinPolicy
+	// Restart is about a standby whose server has ended.
+	Restart RestartPolicy
 }
 
 // Cure is something cheaper than a resync that the service can do.
@@ -108,6 +124,8 @@ const (
 	// last checkpoint's redo only, but what lies before is still in pg_wal, and
 	// the first feedback of the receiver moves the slot back to where it stands.
 	CureReserveSlot Cure = "reserve-slot"
+	// CureStart: start the stopped standby; it can stream.
+	CureStart Cure = "start"
 	// CureFollow: point primary_conninfo at the holder of the lease.
 	CureFollow Cure = "follow"
 )

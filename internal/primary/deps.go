@@ -70,12 +70,14 @@ type ZFS interface {
 
 // Uploads shares one upload of a stream among its readers.
 type Uploads interface {
-	// Join starts the upload that rec describes, or joins it: open is called only
-	// for a new one. The record returned is the upload's.
-	Join(ctx context.Context, rec messages.StreamRecord, reader messages.NodeName,
+	// Join starts the upload that rec describes, or joins it, but not the attempt not:
+	// open is called only for a new one. The record returned is the upload's.
+	Join(ctx context.Context, rec messages.StreamRecord, reader messages.NodeName, not messages.MessageID,
 		open func(ctx context.Context) (io.ReadCloser, error)) (messages.StreamRecord, error)
 	// Streams are the uploads that are running or may still be joined.
 	Streams() []messages.StreamRecord
+	// Sweep removes what dead publishers left. onDuty is asked before each removal.
+	Sweep(ctx context.Context, onDuty func() error) error
 }
 
 // Leases is the election of the publisher.

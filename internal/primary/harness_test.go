@@ -91,7 +91,7 @@ type uploads struct {
 	running []messages.StreamRecord
 }
 
-func (u *uploads) Join(ctx context.Context, rec messages.StreamRecord, _ messages.NodeName,
+func (u *uploads) Join(ctx context.Context, rec messages.StreamRecord, _ messages.NodeName, _ messages.MessageID,
 	open func(context.Context) (io.ReadCloser, error),
 ) (messages.StreamRecord, error) {
 	if u.err != nil {
@@ -105,6 +105,8 @@ func (u *uploads) Join(ctx context.Context, rec messages.StreamRecord, _ message
 	u.joined = append(u.joined, rec)
 	return rec, errors.Join(err, r.Close())
 }
+
+func (u *uploads) Sweep(context.Context, func() error) error { return nil }
 
 func (u *uploads) Streams() []messages.StreamRecord { return u.running }
 

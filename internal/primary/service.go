@@ -72,6 +72,7 @@ func (s *Service) Run(ctx context.Context) error {
 	g.Go(func() error { return s.snaps.run(ctx) })
 	g.Go(func() error { return s.snaps.schedule(ctx) })
 	g.Go(func() error { return s.present(ctx) })
+	g.Go(func() error { return s.sweep(ctx) })
 	if err := g.Wait(); !errors.Is(err, context.Canceled) {
 		return err
 	}

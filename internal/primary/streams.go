@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/pgresync/pgresync/messages"
 )
@@ -27,11 +28,15 @@ func (s *Service) Stream(ctx context.Context, r messages.StreamRequest) (*messag
 	if rec.Estimate, err = s.zfs.Estimate(ctx, spec); err != nil {
 		return nil, fmt.Errorf("estimate stream of %s: %w", spec.Target, err)
 	}
+	if need := rec.Estimate + rec.Estimate/20; r.Room > 0 && need > r.Room {
+		return nil, fmt.Errorf("stream of %s to %s: %w: it needs about %d bytes, the reader's pool has %d",
+			spec.Target, r.Node, messages.ErrNoSpace, need, r.Room)
+	}
 	id, _ := messages.SnapshotIDOf(spec.Target)
 	if err := s.standbys.sending(ctx, r.Node, id); err != nil {
 		return nil, fmt.Errorf("stream of %s to %s: %w", spec.Target, r.Node, err)
 	}
-	got, err := s.uploads.Join(ctx, rec, r.Node, func(ctx context.Context) (io.ReadCloser, error) {
+	got, err := s.uploads.Join(ctx, rec, r.Node, r.Not, func(ctx context.Context) (io.ReadCloser, error) {
 		s.log.Info().Str("stream", string(rec.Stream)).Str("target", string(spec.Target)).Str("base", string(spec.Base)).
 			Uint64("estimate", rec.Estimate).Bool("resumed", rec.Resumed).Msg("zfs send starts")
 		return s.zfs.Send(ctx, spec)
@@ -81,4 +86,45 @@ func (s *Service) inUse() map[messages.GUID]bool {
 		use[r.To], use[r.From] = true, true
 	}
 	return use
+}
+
+// sweepInterval is between two looks for leftovers, sweepRetry after one that failed.
+const (
+	sweepInterval = time.Hour
+	sweepRetry    = 15 * time.Second
+	sweepLook     = time.Second
+)
+
+// sweep removes what dead publishers left in the bucket: at once when this node
+// comes on duty, since their readers wait until they see that nothing will come
+// any more, and hourly from then on. Off duty nothing is touched: what looks dead
+// here is alive on the node that publishes.
+func (s *Service) sweep(ctx context.Context) error {
+	tick := time.NewTicker(sweepLook)
+	defer tick.Stop()
+	var due time.Time
+	for {
+		if _, err := s.duty.on(); err != nil {
+			due = time.Time{}
+		} else if now := s.now(); !now.Before(due) {
+			due = now.Add(s.sweepOnce(ctx))
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+// sweepOnce returns when to look again.
+func (s *Service) sweepOnce(ctx context.Context) time.Duration {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	err := s.uploads.Sweep(ctx, func() error { _, err := s.duty.on(); return err })
+	if err != nil {
+		s.log.Warn().Err(err).Msg("leftovers of dead streams not removed yet")
+		return sweepRetry
+	}
+	return sweepInterval
 }

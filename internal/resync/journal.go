@@ -44,6 +44,10 @@ type Journal struct {
 	// carried over from one resync to the next.
 	Attempts int         `json:"attempts,omitempty"`
 	Begun    []time.Time `json:"begun,omitempty"`
+	// FailedIn is the phase of the last failure that would not pass by itself, Repeats
+	// how often in a row it was that one.
+	FailedIn messages.Phase `json:"failed_in,omitempty"`
+	Repeats  int            `json:"repeats,omitempty"`
 	// Incurable remembers through a revert that no further attempt is worth it.
 	Incurable bool `json:"incurable,omitempty"`
 	// Proven says that the live copy is the new one and has streamed: only then may
@@ -89,8 +93,10 @@ func (j *Journal) Validate() error {
 		return errors.New("by, reason or slot: too long")
 	case len(j.Passes) > MaxPasses || len(j.Begun) > MaxBegun:
 		return fmt.Errorf("passes or begun: more than %d or %d", MaxPasses, MaxBegun)
-	case j.Attempts < 0:
-		return errors.New("attempts: negative")
+	case j.Attempts < 0 || j.Repeats < 0:
+		return errors.New("attempts or repeats: negative")
+	case j.FailedIn != "" && ActionOf(j.FailedIn) == ActionNone:
+		return fmt.Errorf("failed in %q, which is none of the table", Clip(string(j.FailedIn), 40))
 	}
 	return j.validateWork()
 }
@@ -112,6 +118,10 @@ func (j *Journal) validateWork() error {
 	}
 	return nil
 }
+
+// Named says that an operator asked for this very node. Trigger does not say it: it
+// ends with a revert, lest a standby that streams again is taken down once more.
+func (j *Journal) Named() bool { return j.Consent && j.Reason == messages.ReasonRequested }
 
 // Begin notes a start for OverBudget.
 func (j *Journal) Begin(now time.Time) {

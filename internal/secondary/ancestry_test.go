@@ -16,33 +16,33 @@ import (
 	"github.com/pgresync/pgresync/messages"
 )
 
-// fileSystem is what the model knows of one dataset.
-type fileSystem struct {
+// kinsman is what the model knows of one dataset.
+type kinsman struct {
 	info     messages.DatasetInfo
 	versions messages.History
 	held     map[messages.SnapshotName]bool
 }
 
-// model is the part of ZFS that arranges history. A promotion onto a bookmark of
+// estate is the part of ZFS that arranges history. A promotion onto a bookmark of
 // the same name ends the test: the real one ends the pool.
-type model struct {
+type estate struct {
 	ZFS
 	t    testing.TB
-	all  map[messages.Dataset]*fileSystem
+	all  map[messages.Dataset]*kinsman
 	txg  messages.TXG
 	guid messages.GUID
 }
 
-func (m *model) make(d messages.Dataset, origin messages.SnapshotName) {
+func (m *estate) make(d messages.Dataset, origin messages.SnapshotName) {
 	m.guid++
-	m.all[d] = &fileSystem{
+	m.all[d] = &kinsman{
 		info: messages.DatasetInfo{Name: d, GUID: m.guid, Origin: origin, Marks: map[string]string{messages.PropCluster: "main"}},
 		held: map[messages.SnapshotName]bool{},
 	}
 }
 
 // snap adds a version, of d's own making or received.
-func (m *model) snap(d messages.Dataset) messages.Snapshot {
+func (m *estate) snap(d messages.Dataset) messages.Snapshot {
 	m.txg++
 	m.guid++
 	v := messages.Snapshot{Name: d.Snapshot(messages.NewSnapshotID(time.Now()).ShortName()), GUID: m.guid, CreateTXG: m.txg}
@@ -50,7 +50,7 @@ func (m *model) snap(d messages.Dataset) messages.Snapshot {
 	return v
 }
 
-func (m *model) mark(d messages.Dataset, of messages.Snapshot, short string) {
+func (m *estate) mark(d messages.Dataset, of messages.Snapshot, short string) {
 	b := messages.Snapshot{Name: messages.SnapshotName(string(d) + "#" + short), GUID: of.GUID, CreateTXG: of.CreateTXG, Bookmark: true}
 	if !slices.Contains(m.all[d].versions, b) {
 		m.all[d].versions = append(m.all[d].versions, b)
@@ -58,14 +58,14 @@ func (m *model) mark(d messages.Dataset, of messages.Snapshot, short string) {
 	}
 }
 
-func (m *model) names(root messages.Dataset) []messages.Dataset {
+func (m *estate) names(root messages.Dataset) []messages.Dataset {
 	return slices.DeleteFunc(slices.Sorted(maps.Keys(m.all)), func(d messages.Dataset) bool {
 		_, ok := d.Rel(root)
 		return !ok
 	})
 }
 
-func (m *model) List(_ context.Context, root messages.Dataset) ([]messages.DatasetInfo, error) {
+func (m *estate) List(_ context.Context, root messages.Dataset) ([]messages.DatasetInfo, error) {
 	if m.all[root] == nil {
 		return nil, messages.ErrNotFound
 	}
@@ -76,7 +76,7 @@ func (m *model) List(_ context.Context, root messages.Dataset) ([]messages.Datas
 	return out, nil
 }
 
-func (m *model) Histories(_ context.Context, root messages.Dataset) (map[messages.Dataset]messages.History, error) {
+func (m *estate) Histories(_ context.Context, root messages.Dataset) (map[messages.Dataset]messages.History, error) {
 	if m.all[root] == nil {
 		return nil, messages.ErrNotFound
 	}
@@ -87,7 +87,7 @@ func (m *model) Histories(_ context.Context, root messages.Dataset) (map[message
 	return out, nil
 }
 
-func (m *model) Promote(_ context.Context, d messages.Dataset) error {
+func (m *estate) Promote(_ context.Context, d messages.Dataset) error {
 	clone := m.all[d]
 	from := clone.info.Origin.Dataset()
 	old := m.all[from]
@@ -117,7 +117,7 @@ func (m *model) Promote(_ context.Context, d messages.Dataset) error {
 	return nil
 }
 
-func (m *model) Bookmark(_ context.Context, s messages.SnapshotName, short string) error {
+func (m *estate) Bookmark(_ context.Context, s messages.SnapshotName, short string) error {
 	for _, v := range m.all[s.Dataset()].versions {
 		if v.Name == s {
 			m.mark(s.Dataset(), v, short)
@@ -127,12 +127,12 @@ func (m *model) Bookmark(_ context.Context, s messages.SnapshotName, short strin
 	return messages.ErrNotFound
 }
 
-func (m *model) Release(_ context.Context, s messages.SnapshotName, _ string) error {
+func (m *estate) Release(_ context.Context, s messages.SnapshotName, _ string) error {
 	delete(m.all[s.Dataset()].held, s)
 	return nil
 }
 
-func (m *model) cloned(s messages.SnapshotName) bool {
+func (m *estate) cloned(s messages.SnapshotName) bool {
 	for _, fs := range m.all {
 		if fs.info.Origin == s {
 			return true
@@ -141,7 +141,7 @@ func (m *model) cloned(s messages.SnapshotName) bool {
 	return false
 }
 
-func (m *model) destroy(v messages.SnapshotName) error {
+func (m *estate) destroy(v messages.SnapshotName) error {
 	fs := m.all[v.Dataset()]
 	if fs.held[v] || m.cloned(v) {
 		return messages.ErrBusy
@@ -150,15 +150,15 @@ func (m *model) destroy(v messages.SnapshotName) error {
 	return nil
 }
 
-func (m *model) DestroySnapshot(_ context.Context, s messages.SnapshotName) error {
+func (m *estate) DestroySnapshot(_ context.Context, s messages.SnapshotName) error {
 	return m.destroy(s)
 }
 
-func (m *model) DestroyBookmark(_ context.Context, b messages.SnapshotName) error {
+func (m *estate) DestroyBookmark(_ context.Context, b messages.SnapshotName) error {
 	return m.destroy(b)
 }
 
-func (m *model) DestroyDataset(_ context.Context, root messages.Dataset) error {
+func (m *estate) DestroyDataset(_ context.Context, root messages.Dataset) error {
 	for _, d := range m.names(root) {
 		for _, v := range m.all[d].versions {
 			if m.all[d].held[v.Name] || m.cloned(v.Name) {
@@ -172,7 +172,7 @@ func (m *model) DestroyDataset(_ context.Context, root messages.Dataset) error {
 	return nil
 }
 
-func (m *model) Rename(_ context.Context, from, to messages.Dataset) error {
+func (m *estate) Rename(_ context.Context, from, to messages.Dataset) error {
 	for _, d := range m.names(from) {
 		fs := m.all[d]
 		delete(m.all, d)
@@ -195,9 +195,9 @@ func (m *model) Rename(_ context.Context, from, to messages.Dataset) error {
 }
 
 // home is a node after its seed: a branch with one pass and a live copy of it.
-func home(t *testing.T) (*Service, *model, messages.Snapshot) {
+func home(t *testing.T) (*Service, *estate, messages.Snapshot) {
 	t.Helper()
-	m := &model{t: t, all: map[messages.Dataset]*fileSystem{}}
+	m := &estate{t: t, all: map[messages.Dataset]*kinsman{}}
 	s := New(Config{Cluster: "main", Node: "db1", Dataset: "tank/pg", Lineage: "tank/l", KeepPasses: 2, KeepBases: 50},
 		Deps{ZFS: m, Now: time.Now, Log: zerolog.Nop()})
 	s.j = resync.Journal{ID: messages.NewResyncID(time.Now()), Proven: true}
@@ -209,7 +209,7 @@ func home(t *testing.T) (*Service, *model, messages.Snapshot) {
 }
 
 // reign is a term as the primary: bookmarks of the past, and snapshots of its own.
-func (m *model) reign(snapshots int) (last messages.Snapshot) {
+func (m *estate) reign(snapshots int) (last messages.Snapshot) {
 	live := m.all["tank/pg"]
 	var past messages.History
 	for origin := live.info.Origin; origin != ""; origin = m.all[origin.Dataset()].info.Origin {
@@ -228,11 +228,11 @@ func (m *model) reign(snapshots int) (last messages.Snapshot) {
 }
 
 // comeBack is a resync of the deposed primary on its own snapshot, up to the proof.
-func (m *model) comeBack(s *Service, base messages.Snapshot, branch messages.Dataset) messages.Snapshot {
+func (m *estate) comeBack(s *Service, base messages.Snapshot, branch messages.Dataset) messages.Snapshot {
 	s.j.ID = messages.NewResyncID(time.Now())
 	m.make(branch, base.Name)
 	got := m.snap(branch)
-	_ = m.Rename(context.Background(), "tank/pg", "tank/pg.pgresync-old") // the model's never fails
+	_ = m.Rename(context.Background(), "tank/pg", "tank/pg.pgresync-old") // the estate never fails
 	m.all["tank/pg.pgresync-old"].info.Marks[messages.PropDiverged] = "now"
 	m.make("tank/pg", got.Name)
 	return got

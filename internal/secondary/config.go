@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/pgresync/pgresync/internal/plan"
+	"github.com/pgresync/pgresync/internal/resync"
 	"github.com/pgresync/pgresync/messages"
 )
 
@@ -49,6 +50,10 @@ type Config struct {
 	KeepBases int
 	// BudgetPerDay bounds the resyncs that start by themselves.
 	BudgetPerDay int
+	// SameFailure is how often a resync may fail in the same phase before an operator is
+	// asked for; Pace is between attempts.
+	SameFailure int
+	Pace        resync.Pace
 
 	Diagnosis plan.Policy
 	Converge  plan.ConvergePolicy

@@ -83,6 +83,8 @@ type Server interface {
 	Running(ctx context.Context) (bool, error)
 	// ControlData wraps messages.ErrNotFound when there is no data directory.
 	ControlData(ctx context.Context) (messages.ControlData, error)
+	// IsStandby reports whether a start would be one in recovery: standby.signal is there.
+	IsStandby(ctx context.Context) (bool, error)
 }
 
 // Postgres makes servers, and standbys out of copies.

@@ -52,9 +52,16 @@ func resting(p messages.Phase) bool {
 
 // watch diagnoses, and reports whether a resync began.
 func (s *Service) watch(ctx context.Context, j resync.Journal) (bool, error) {
+	s.resumed = false
 	d := s.diagnose(ctx)
 	if j.Phase == messages.PhaseIdle {
 		s.tidyWhenDue(ctx)
+	}
+	if j.Phase == messages.PhaseNeedsOperator {
+		// Who waits for a person may wait for long, and WAL must not pile up meanwhile (I-9).
+		if err := s.releaseSlot(ctx); err != nil {
+			s.log.Warn().Err(err).Msg("slot kept for now")
+		}
 	}
 	if d.Verdict == messages.VerdictHealthy && j.Phase == messages.PhaseIdle {
 		if err := s.track(ctx); err != nil {
@@ -89,7 +96,7 @@ func (s *Service) charge() (resync.Event, error) {
 	j := s.journal()
 	if !j.Trigger && resync.OverBudget(j.Begun, s.now(), s.cfg.BudgetPerDay) {
 		return "", incurable(fmt.Errorf("%d resyncs began by themselves in the last 24 hours: %w", s.cfg.BudgetPerDay, messages.ErrRefused),
-			fmt.Sprintf("find the cause, then: nats pub %s ''", messages.Subjects{Cluster: s.cfg.Cluster}.TriggerResync(string(s.cfg.Node))))
+			"find the cause, then: "+s.triggerCommand())
 	}
 	s.later(func(n *resync.Journal) { n.Begin(s.now()) })
 	return resync.EventBegun, nil
@@ -173,6 +180,9 @@ func (s *Service) do(ctx context.Context, a resync.Action) (resync.Event, error)
 // business.
 func (s *Service) failed(ctx context.Context, j resync.Journal, cause error) error {
 	remedy, hopeless := remedyOf(cause)
+	if seen := j; seen.Failed(passing(cause), s.cfg.SameFailure) && !hopeless {
+		hopeless, remedy = true, s.breakLoop(seen, remedy)
+	}
 	s.log.Warn().Err(cause).Str("resync", string(j.ID)).Str("phase", string(j.Phase)).Str("remedy", remedy).Msg("resync: phase failed")
 	if j.Phase == messages.PhaseReverting {
 		return s.revertFailed(ctx, cause)
@@ -184,17 +194,30 @@ func (s *Service) failed(ctx context.Context, j resync.Journal, cause error) err
 	return s.fire(ctx, event, func(n *resync.Journal) {
 		n.Error, n.Remedy = cause.Error(), remedy
 		n.Incurable = n.Incurable || hopeless
-		n.Attempts++
-		n.Due = s.now().Add(resync.BackOff(n.Attempts, rand.Float64())).UTC()
+		n.Failed(passing(cause), s.cfg.SameFailure)
+		n.Due = s.now().Add(s.cfg.Pace.BackOff(n.Attempts, rand.Float64())).UTC()
 	})
+}
+
+// breakLoop is the advice when the same phase has failed again and again.
+func (s *Service) breakLoop(j resync.Journal, remedy string) string {
+	text := fmt.Sprintf("it has failed %d times in phase %s; find the cause, then: %s", j.Repeats, j.Phase, s.triggerCommand())
+	if remedy != "" {
+		text = remedy + "; " + text
+	}
+	return text
+}
+
+func (s *Service) triggerCommand() string {
+	return fmt.Sprintf("nats pub %s ''", messages.Subjects{Cluster: s.cfg.Cluster}.TriggerResync(string(s.cfg.Node)))
 }
 
 // revertFailed tries again a few times: it is the way back to a running standby.
 func (s *Service) revertFailed(ctx context.Context, cause error) error {
-	const most = 5
+	const most = 20
 	s.reverts++
 	if s.reverts < most {
-		if err := s.pause(ctx, time.Duration(s.reverts)*time.Second); err != nil {
+		if err := s.pause(ctx, min(time.Duration(s.reverts*s.reverts)*time.Second, time.Minute)); err != nil {
 			return err
 		}
 		return s.fire(ctx, resync.EventFailed, nil)

@@ -1,6 +1,7 @@
 package secondary
 
 import (
+	"context"
 	"errors"
 
 	"github.com/pgresync/pgresync/messages"
@@ -8,22 +9,37 @@ import (
 
 // incurableError marks a failure that trying again cannot cure (I-12): the
 // machine stops in needs-operator with the remedy.
-type incurableError struct {
+type incurableError struct{ advisedError }
+
+func incurable(err error, remedy string) error { return &incurableError{advisedError{err, remedy}} }
+
+// advisedError is a failure that may pass, with what to do if it does not.
+type advisedError struct {
 	err    error
 	remedy string
 }
 
-func (e *incurableError) Error() string { return e.err.Error() }
-func (e *incurableError) Unwrap() error { return e.err }
+func (e *advisedError) Error() string { return e.err.Error() }
+func (e *advisedError) Unwrap() error { return e.err }
 
-func incurable(err error, remedy string) error { return &incurableError{err, remedy} }
+func advised(err error, remedy string) error { return &advisedError{err, remedy} }
 
-// remedyOf is the advice of an incurable failure.
-func remedyOf(err error) (string, bool) {
+// remedyOf is the advice that comes with a failure, and whether there is no use in
+// trying again.
+func remedyOf(err error) (remedy string, hopeless bool) {
 	if e, ok := errors.AsType[*incurableError](err); ok {
 		return e.remedy, true
 	}
+	if e, ok := errors.AsType[*advisedError](err); ok {
+		return e.remedy, false
+	}
 	return "", false
+}
+
+// passing reports whether a failure ends when somebody else is back.
+func passing(err error) bool {
+	return errors.Is(err, messages.ErrUnavailable) || errors.Is(err, messages.ErrNotPrimary) || errors.Is(err, messages.ErrStreamCut) ||
+		errors.Is(err, context.DeadlineExceeded)
 }
 
 // resumable reports whether a transfer that ended with err is worth going on with.

@@ -58,7 +58,7 @@ func (s *Service) sameCluster(ctx context.Context, l live, f *messages.PrimaryFa
 	case err != nil && l.manifest != nil:
 		return nil // damaged, yet known to be of this cluster by its manifest
 	case err != nil:
-		return incurable(fmt.Errorf("read pg_control in %s: %w", dir, err),
+		return advised(fmt.Errorf("read pg_control in %s: %w", dir, err),
 			"which cluster it is of cannot be told; move the data directory away if it may be replaced")
 	case cd.SystemID != f.Identity.SystemID:
 		return refuse(cd.SystemID)
@@ -73,14 +73,15 @@ func (s *Service) mayReplace(ctx context.Context, f *messages.PrimaryFacts) erro
 	if err != nil || id.Role != messages.RolePrimary {
 		return nil //nolint:nilerr // a server that does not answer accepts no writes
 	}
-	if !s.journal().Consent {
+	j := s.journal()
+	if !j.Consent {
 		return incurable(fmt.Errorf("PostgreSQL on %s is out of recovery: %w", s.cfg.Node, messages.ErrRefused),
 			fmt.Sprintf("if its data may be set aside: nats pub %s ''", messages.Subjects{Cluster: s.cfg.Cluster}.TriggerResync(string(s.cfg.Node))))
 	}
 	// An operator who names this node may also give up a promotion that nobody
 	// followed; the policy alone may not (docs/adr/0007-consent-by-name.md).
 	left := !f.Identity.Timeline.Contains(id.Timeline.Current, id.LSN)
-	if !plan.Abandoned(id, f) && (!left || !s.journal().Trigger) {
+	if !plan.Abandoned(id, f) && (!left || !j.Named()) {
 		return incurable(fmt.Errorf("timeline %s of %s against %s of %s: %w: it is not proven to be an abandoned branch", id.Timeline.Current, s.cfg.Node, f.Identity.Timeline.Current, f.Node, messages.ErrRefused),
 			"find out which of the two nodes is the primary")
 	}

@@ -34,19 +34,22 @@ func (l live) mountpoint(name messages.RelName) string {
 	return ""
 }
 
-func (s *Service) readLive(ctx context.Context) (live, error) {
-	tree, err := s.zfs.List(ctx, s.cfg.Dataset)
+func (s *Service) readLive(ctx context.Context) (live, error) { return s.readTree(ctx, s.cfg.Dataset) }
+
+// readTree reads another tree in the form of a live one.
+func (s *Service) readTree(ctx context.Context, root messages.Dataset) (live, error) {
+	tree, err := s.zfs.List(ctx, root)
 	if errors.Is(err, messages.ErrNotFound) {
 		return live{}, nil
 	}
 	if err != nil {
-		return live{}, fmt.Errorf("read live dataset: %w", err)
+		return live{}, fmt.Errorf("read dataset %s: %w", root, err)
 	}
 	l := live{tree: tree, resync: messages.ResyncID(tree[0].Marks[messages.PropResync])}
 	if packed := tree[0].Marks[messages.PropManifest]; packed != "" {
 		m := &messages.Manifest{}
 		if err := messages.UnpackProperty(packed, m); err != nil {
-			return live{}, fmt.Errorf("manifest on %s: %w", s.cfg.Dataset, err)
+			return live{}, fmt.Errorf("manifest on %s: %w", root, err)
 		}
 		l.manifest = m
 	}
@@ -106,6 +109,10 @@ func (s *Service) gather(ctx context.Context) plan.Facts {
 	f.Misdirected = l.resync != "" && s.misdirected(ctx, f)
 	s.gatherServer(ctx, l, &f)
 	f.Streamed = s.streamed
+	if f.Local != nil {
+		s.starts = starts{}
+	}
+	f.StartFailures, f.StartFailureClass = s.starts.failures, s.starts.class
 	s.setLocal(f.Local)
 	return f
 }
@@ -161,6 +168,9 @@ func (s *Service) gatherServer(ctx context.Context, l live, f *plan.Facts) {
 	if err == nil {
 		f.Control = &cd
 	}
+	if f.StandbySignal, err = srv.IsStandby(ctx); err != nil {
+		s.log.Debug().Err(err).Msg("look for standby.signal")
+	}
 }
 
 // mountedAt reports whether a mounted dataset of the tree holds dir.
@@ -173,17 +183,23 @@ func mountedAt(l live, dir string) bool {
 	return false
 }
 
-// cure does what is cheaper than a resync: a slot that vanished while the WAL is
-// still there is made again.
+// cure does what is cheaper than a resync: a standby that ended is started, a slot
+// that vanished while the WAL is still there is made again.
 func (s *Service) cure(ctx context.Context, d plan.Diagnosis) {
 	switch d.Cure {
-	case plan.CureNone:
-		return
+	case plan.CureStart:
+		s.restart(ctx)
+		// Another start waits as long as the first one did.
+		s.previous.SuspectSince = s.now()
+	case plan.CureReserveSlot:
+		s.reserveAgain(ctx)
 	case plan.CureFollow:
 		s.follow(ctx)
-		return
-	case plan.CureReserveSlot:
+	case plan.CureNone:
 	}
+}
+
+func (s *Service) reserveAgain(ctx context.Context) {
 	l, err := s.readLive(ctx)
 	if err != nil || l.resync == "" {
 		return

@@ -100,11 +100,31 @@ func (s *Service) disposeNext(ctx context.Context) error {
 // dropSlots asks the primary to drop the slots of earlier copies of this node.
 func (s *Service) dropSlots(ctx context.Context) error {
 	l, err := s.readLive(ctx)
-	if err != nil || l.resync == "" {
+	if err != nil {
 		return err
+	}
+	if l.resync == "" {
+		return s.releaseSlot(ctx)
 	}
 	_, err = s.primary.Slot(ctx, l.resync, messages.SlotKeep)
 	return err
+}
+
+// releaseSlot drops the slot of a resync that made no copy.
+func (s *Service) releaseSlot(ctx context.Context) error {
+	j := s.journal()
+	if j.ID == "" || s.released == j.ID {
+		return nil
+	}
+	l, err := s.readLive(ctx)
+	if err != nil || l.resync == j.ID {
+		return err
+	}
+	if _, err := s.primary.Slot(ctx, j.ID, messages.SlotRelease); err != nil {
+		return fmt.Errorf("release the slot of resync %s: %w", j.ID, err)
+	}
+	s.released = j.ID
+	return nil
 }
 
 // listKept finds what waits for the operator.

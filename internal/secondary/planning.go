@@ -28,6 +28,11 @@ func (s *Service) plan(ctx context.Context) (resync.Event, error) {
 	if err != nil {
 		return "", fmt.Errorf("plan: %w", err)
 	}
+	if m := s.unfinished(ctx, f, branches, own); m != nil {
+		s.log.Info().Str("snapshot", string(m.ID)).Msg("a pass that was cut is finished first")
+		s.later(func(n *resync.Journal) { n.Snapshot, n.Slot = m.ID, "" })
+		return resync.EventPlanned, nil
+	}
 	j := s.journal()
 	minStart, maxAge := messages.LSN(0), s.cfg.SnapshotMaxAge
 	if plan.Next(s.cfg.Converge, j.Passes, estimate(f, branches, own, j.Full), false) != plan.MovePass {

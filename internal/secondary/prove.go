@@ -11,29 +11,10 @@ import (
 	"github.com/pgresync/pgresync/messages"
 )
 
-// start starts PostgreSQL on the new copy. A server that comes up out of recovery
-// is stopped at once (I-4): it would be a second primary.
+// start starts PostgreSQL on the new copy.
 func (s *Service) start(ctx context.Context) (resync.Event, error) {
-	dir, srv, err := s.newServer(ctx)
-	if err != nil {
-		return "", fmt.Errorf("start: %w", err)
-	}
-	if err := startOnce(ctx, srv); err != nil {
-		return "", fmt.Errorf("start PostgreSQL in %s: %w", dir, startFailure(err))
-	}
-	r, err := s.db.Receiver(ctx)
-	// Somebody may have promoted it between a crash of ours and now: on a timeline of its
-	// own it is a primary in earnest (I-1), and proving sees to it.
-	if err == nil && !r.InRecovery && s.promoted(ctx) {
-		return resync.EventStarted, nil
-	}
-	if err == nil && !r.InRecovery {
-		stopErr := srv.Stop(context.WithoutCancel(ctx), true)
-		return "", errors.Join(incurable(fmt.Errorf("PostgreSQL in %s came up out of recovery and was stopped", dir),
-			"this should be impossible: keep the dataset and report it"), stopErr)
-	}
-	if err != nil {
-		return "", fmt.Errorf("ask the started PostgreSQL in %s: %w", dir, err)
+	if err := s.startNew(ctx); err != nil {
+		return "", err
 	}
 	s.later(func(n *resync.Journal) {
 		if !n.DownSince.IsZero() && n.DownMillis == 0 {
@@ -41,6 +22,25 @@ func (s *Service) start(ctx context.Context) (resync.Event, error) {
 		}
 	})
 	return resync.EventStarted, nil
+}
+
+func (s *Service) startNew(ctx context.Context) error {
+	if err := s.settleAgain(ctx); err != nil {
+		return fmt.Errorf("start: %w", err)
+	}
+	dir, srv, err := s.newServer(ctx)
+	if err != nil {
+		return fmt.Errorf("start: %w", err)
+	}
+	if err := startOnce(ctx, srv); err != nil {
+		return fmt.Errorf("start PostgreSQL in %s: %w", dir, startFailure(err))
+	}
+	if s.promoted(ctx) {
+		// Somebody promoted it between a crash of ours and now: on a timeline of its own it
+		// is a primary in earnest (I-1), and proving sees to it.
+		return nil
+	}
+	return s.mustRecover(ctx, dir, srv)
 }
 
 // startOnce does nothing when it runs already, after a crash of ours.
@@ -82,6 +82,12 @@ func (s *Service) prove(ctx context.Context) (resync.Event, error) {
 	m, err := s.manifest(ctx)
 	if err != nil {
 		return "", fmt.Errorf("prove: %w", err)
+	}
+	if s.resumed {
+		// The node may have been reset since.
+		if err := s.startNew(ctx); err != nil {
+			return "", fmt.Errorf("prove: %w", err)
+		}
 	}
 	if err := s.settleBoot(ctx); err != nil {
 		return "", fmt.Errorf("prove: %w", err)

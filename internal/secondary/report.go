@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/pgresync/pgresync/internal/pace"
 	"github.com/pgresync/pgresync/internal/plan"
 	"github.com/pgresync/pgresync/internal/resync"
 	"github.com/pgresync/pgresync/messages"
@@ -70,18 +71,37 @@ func (s *Service) setLocal(id *messages.Identity) {
 func (s *Service) progress(t messages.TransferReport) func(bytes uint64) {
 	began := s.now()
 	last := began
+	var meter pace.Meter
+	meter.Observe(began, 0)
 	return func(bytes uint64) {
 		now := s.now()
 		if now.Sub(last) < time.Second {
 			return
 		}
 		last = now
+		meter.Observe(now, bytes)
 		t.Bytes, t.Millis = bytes, now.Sub(began).Milliseconds()
-		e := s.event(messages.EventTransfer, fmt.Sprintf("node %s: %d of about %d bytes of %q received", s.cfg.Node, bytes, t.Estimate, t.Dataset))
-		at := t
-		e.Transfer = &at
-		s.out.put(e)
+		t.Rate, t.LeftMillis = meter.Rate(), meter.Left(t.Estimate).Milliseconds()
+		text := fmt.Sprintf("%d of about %d bytes of %q received, %d bytes/s", bytes, t.Estimate, t.Dataset, t.Rate)
+		if t.LeftMillis > 0 {
+			text += fmt.Sprintf(", about %s left", (time.Duration(t.LeftMillis) * time.Millisecond).Round(time.Second))
+		}
+		s.announceTransfer(t, text)
 	}
+}
+
+// trouble tells why a transfer does not simply go on.
+func (s *Service) trouble(m *messages.Manifest, step *plan.Step, text string) {
+	s.log.Warn().Str("dataset", string(step.Dataset)).Str("snapshot", string(m.ID)).Msg("transfer " + text)
+	s.announceTransfer(messages.TransferReport{
+		Resync: s.journal().ID, Snapshot: m.ID, Dataset: step.Dataset, Trouble: text,
+	}, fmt.Sprintf("%q: %s", step.Dataset, text))
+}
+
+func (s *Service) announceTransfer(t messages.TransferReport, text string) {
+	e := s.event(messages.EventTransfer, fmt.Sprintf("node %s: %s", s.cfg.Node, text))
+	e.Transfer = &t
+	s.out.put(e)
 }
 
 // present keeps the presence record alive; it expires by itself.

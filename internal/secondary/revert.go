@@ -31,11 +31,18 @@ func (s *Service) revert(ctx context.Context) (resync.Event, error) {
 	if _, err := s.primary.Slot(ctx, j.ID, messages.SlotRelease); err != nil {
 		s.log.Warn().Err(err).Str("slot", j.Slot).Msg("slot of the failed copy not released yet")
 	}
+	// Every switch that was taken back has cost down time: it counts like a new resync.
+	j.Begin(s.now())
+	spent := !j.Incurable && resync.OverBudget(j.Begun, s.now(), s.cfg.BudgetPerDay)
 	event := resync.EventReverted
-	if j.Incurable {
+	if j.Incurable || spent {
 		event = resync.EventRevertedIncurable
 	}
 	s.later(func(n *resync.Journal) {
+		n.Begun = j.Begun
+		if spent {
+			n.Remedy = fmt.Sprintf("%d switches were tried in 24 hours; find the cause, then: %s", s.cfg.BudgetPerDay, s.triggerCommand())
+		}
 		n.Slot, n.Passes, n.DownSince, n.DownMillis = "", nil, time.Time{}, 0
 		// A standby that streams again is not taken down a second time for one trigger.
 		n.Trigger = false
@@ -113,6 +120,9 @@ func (s *Service) bringBack(ctx context.Context) error {
 		if _, err := s.zfs.List(ctx, s.cfg.old()); errors.Is(err, messages.ErrNotFound) {
 			return nil // a seed: there was nothing before
 		} else if err != nil {
+			return err
+		}
+		if err := s.freeOld(ctx); err != nil {
 			return err
 		}
 		if err := s.zfs.Rename(ctx, s.cfg.old(), s.cfg.Dataset); err != nil {

@@ -57,6 +57,9 @@ type Service struct {
 	previous plan.Diagnosis
 	streamed messages.Timeline // greatest that the live copy was seen streaming on
 	reverts  int
+	starts   starts
+	released messages.ResyncID // whose slot is known to be gone
+	resumed  bool              // the journal's phase was begun by an earlier run
 	tidyAt   time.Time
 	trackAt  time.Time
 }
@@ -77,7 +80,7 @@ func (s *Service) Run(ctx context.Context) error {
 		return err
 	}
 	s.mu.Lock()
-	s.j = j
+	s.j, s.resumed = j, !resting(j.Phase)
 	s.mu.Unlock()
 	s.readyOnce.Do(func() { close(s.ready) })
 	s.log.Info().Str("phase", string(j.Phase)).Str("resync", string(j.ID)).Msg("journal read")

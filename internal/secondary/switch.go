@@ -36,7 +36,7 @@ func (s *Service) stop(ctx context.Context) (resync.Event, error) {
 	if !running {
 		return resync.EventStopped, s.noteStopped(ctx, srv)
 	}
-	promoted, err := s.recheck(ctx)
+	promoted, err := s.recheck(ctx, srv)
 	if err != nil {
 		return "", fmt.Errorf("stop: %w", err)
 	}
@@ -53,24 +53,38 @@ func (s *Service) stop(ctx context.Context) (resync.Event, error) {
 // noteStopped keeps the data of a server that was stopped after it had left
 // recovery, or may have been: it may hold writes that exist nowhere else.
 func (s *Service) noteStopped(ctx context.Context, srv Server) error {
-	cd, err := srv.ControlData(ctx)
-	if errors.Is(err, messages.ErrNotFound) {
-		return nil
-	}
+	left, err := s.leftRecovery(ctx, srv)
 	if err != nil {
 		s.log.Warn().Err(err).Msg("pg_control of the old copy cannot be read; the copy will be kept")
-	} else if cd.State == "shut down in recovery" || cd.State == "in archive recovery" {
+	} else if !left {
 		return nil
 	}
 	return s.note(ctx, func(n *resync.Journal) { n.Diverged = true })
 }
 
+// leftRecovery reports, from pg_control alone, whether the data may hold writes that
+// exist nowhere else: it was not a standby's to the last.
+func (s *Service) leftRecovery(ctx context.Context, srv Server) (bool, error) {
+	cd, err := srv.ControlData(ctx)
+	if errors.Is(err, messages.ErrNotFound) {
+		return false, nil
+	}
+	return cd.State != "shut down in recovery" && cd.State != "in archive recovery", err
+}
+
 // recheck asks once more, right before the stop, whether the node was promoted
-// meanwhile (I-1).
-func (s *Service) recheck(ctx context.Context) (promoted bool, err error) {
+// meanwhile (I-1). A server that is still starting does not answer, and may be a
+// primary all the same.
+func (s *Service) recheck(ctx context.Context, srv Server) (promoted bool, err error) {
 	id, err := s.db.Identity(ctx)
-	if err != nil || id.Role != messages.RolePrimary {
-		return false, nil //nolint:nilerr // a server that does not answer accepts no writes
+	left := id.Role == messages.RolePrimary
+	if err != nil {
+		if left, err = s.leftRecovery(ctx, srv); err != nil {
+			return false, err
+		}
+	}
+	if !left {
+		return false, nil
 	}
 	if !s.journal().Consent {
 		return false, incurable(fmt.Errorf("PostgreSQL on %s left recovery while it was resynced: %w", s.cfg.Node, messages.ErrRefused), "find out who promoted it")
@@ -84,9 +98,13 @@ func (s *Service) server(ctx context.Context, l live) (string, Server, error) {
 	if err != nil {
 		return "", nil, err
 	}
+	if l.manifest == nil {
+		// A copy that is not of our making: the publisher's layout is the best guess, and
+		// the running pass knows it even when the publisher is away.
+		l.manifest, _ = s.manifest(ctx)
+	}
 	var f *messages.PrimaryFacts
 	if l.manifest == nil {
-		// A copy that is not of our making: the publisher's layout is the best guess.
 		f, _ = s.primary.Facts(ctx)
 	}
 	dir := l.dataDir(f)
@@ -111,6 +129,11 @@ func (s *Service) switchOver(ctx context.Context) (resync.Event, error) {
 		}
 		l = live{}
 	}
+	if s.resumed {
+		if err := s.freeOld(ctx); err != nil {
+			return "", fmt.Errorf("switch: %w", err)
+		}
+	}
 	if !l.exists() {
 		if err := s.zfs.Rename(ctx, s.cfg.next(), s.cfg.Dataset); err != nil {
 			return "", fmt.Errorf("switch: %w", err)
@@ -120,15 +143,6 @@ func (s *Service) switchOver(ctx context.Context) (resync.Event, error) {
 		return "", fmt.Errorf("switch: %w", err)
 	}
 	return resync.EventSwitched, nil
-}
-
-// readTree reads another tree in the form of a live one.
-func (s *Service) readTree(ctx context.Context, root messages.Dataset) (live, error) {
-	tree, err := s.zfs.List(ctx, root)
-	if errors.Is(err, messages.ErrNotFound) {
-		return live{}, nil
-	}
-	return live{tree: tree}, err
 }
 
 // setAside unmounts the live tree and renames it. It fails without a change when

@@ -144,6 +144,11 @@ func (w *world) settles(t *testing.T, old *node, round int) {
 	for _, n := range w.nodes {
 		var datasets, snapshots, bookmarks int
 		// The root, the lineage's root and its branch, the live dataset.
+		t.Cleanup(func() {
+			if t.Failed() {
+				t.Logf("%s\n%s", n.name, n.zfs.Tool(t, "list", "-Hp", "-r", "-t", "all", "-o", "name,origin", string(n.zfs.Root)))
+			}
+		})
 		eventually(t, fmt.Sprintf("round %d: no more than there should be on %s", round, n.name), func() bool {
 			n.letGo(t) // a standby that followed the old primary beyond the fork has diverged, too
 			datasets, snapshots, bookmarks = n.count(t)

@@ -210,6 +210,11 @@ func (s server) Running(context.Context) (bool, error) {
 	return s.p.running, nil
 }
 
+func (s server) IsStandby(context.Context) (bool, error) {
+	defer s.p.lock()()
+	return s.p.role != messages.RolePrimary, nil
+}
+
 func (s server) ControlData(context.Context) (messages.ControlData, error) {
 	defer s.p.lock()()
 	if !s.p.present {

@@ -177,7 +177,7 @@ func (n *node) Resign(_ context.Context, rev uint64) error {
 
 // The data plane: a stream is its bytes.
 
-func (n *node) Join(ctx context.Context, rec messages.StreamRecord, _ messages.NodeName,
+func (n *node) Join(ctx context.Context, rec messages.StreamRecord, _ messages.NodeName, _ messages.MessageID,
 	open func(context.Context) (io.ReadCloser, error),
 ) (messages.StreamRecord, error) {
 	r, err := open(ctx)
@@ -193,6 +193,8 @@ func (n *node) Join(ctx context.Context, rec messages.StreamRecord, _ messages.N
 	n.w.streams[rec.Stream] = b
 	return rec, nil
 }
+
+func (n *node) Sweep(context.Context, func() error) error { return nil }
 
 func (n *node) Streams() []messages.StreamRecord { return nil }
 

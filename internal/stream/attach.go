@@ -19,7 +19,8 @@ type attached struct {
 	consumed int  // parts acknowledged, from 0 without gaps
 	ended    bool // the end was acknowledged too
 	stalled  time.Duration
-	missing  int // polls in a row that found no consumer
+	hindered time.Duration // how long others have waited for it, see hinder
+	missing  int           // polls in a row that found no consumer
 }
 
 // pin keeps the upload joinable until unpin; false when it is not joinable.
@@ -30,6 +31,16 @@ func (u *upload) pin() bool {
 		return false
 	}
 	u.pins++
+	return true
+}
+
+// closedFor closes the upload to everybody when it is the attempt that was of no
+// use to a reader.
+func (u *upload) closedFor(not messages.MessageID) bool {
+	if not == "" || u.attempt() != not {
+		return false
+	}
+	u.update(func() { u.over = true })
 	return true
 }
 
@@ -71,12 +82,21 @@ func (u *upload) detach(ctx context.Context, node messages.NodeName) {
 		return
 	}
 	u.update(func() { delete(u.readers, node) })
+	u.nudge()
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	// What cannot be deleted now is removed with the upload, by the next sweep, or by
 	// the server when it was idle for long.
 	_ = u.store.js.DeleteConsumer(ctx, u.store.ns.PartsStream(), ConsumerName(u.attempt(), node))
 	u.report(true)
+}
+
+// nudge makes the minder look at once.
+func (u *upload) nudge() {
+	select {
+	case u.nudged <- struct{}{}:
+	default:
+	}
 }
 
 func (u *upload) isAttached(node messages.NodeName) bool {
@@ -104,6 +124,7 @@ func (u *upload) mind(ctx context.Context, abort context.CancelCauseFunc) {
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
 	polled := time.Now()
+	var still standstill
 	for {
 		select {
 		case <-ctx.Done():
@@ -115,15 +136,30 @@ func (u *upload) mind(ctx context.Context, abort context.CancelCauseFunc) {
 		// counts as waiting.
 		elapsed := min(time.Since(polled), 2*pollInterval)
 		polled = time.Now()
-		u.mu.Lock()
-		nodes := slices.Sorted(maps.Keys(u.readers))
-		u.mu.Unlock()
-		for _, node := range nodes {
-			u.poll(ctx, node, elapsed)
-		}
+		u.look(ctx, elapsed)
 		if u.deserted() {
 			abort(errNoReader)
 		}
+		if err := u.stuck(&still, elapsed); err != nil {
+			abort(err)
+		}
+		u.keepAlive()
+	}
+}
+
+// look polls every reader, and detaches those who hold up others.
+func (u *upload) look(ctx context.Context, elapsed time.Duration) {
+	u.mu.Lock()
+	nodes := slices.Sorted(maps.Keys(u.readers))
+	u.mu.Unlock()
+	for _, node := range nodes {
+		u.poll(ctx, node, elapsed)
+	}
+	u.mu.Lock()
+	slow := u.hinder(elapsed)
+	u.mu.Unlock()
+	for _, node := range slow {
+		u.detach(ctx, node)
 	}
 }
 
@@ -191,10 +227,7 @@ func isGone(err error) bool {
 // know whether this upload lives.
 func (u *upload) answer() (unsubscribe func()) {
 	sub, err := u.store.conn.Subscribe(u.store.ns.Consumed(u.spec.Stream, u.attempt()), func(m *nats.Msg) {
-		select {
-		case u.nudged <- struct{}{}:
-		default:
-		}
+		u.nudge()
 		if m.Reply == "" {
 			return
 		}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"time"
+
+	"github.com/nats-io/nats.go"
 )
 
 // backoff waits ever longer, with jitter, so that uploads and readers that
@@ -33,20 +35,39 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// patience measures how long nothing has happened.
+// patience measures how long nothing has happened: with a connection, and apart
+// from that without one, which is nobody's fault and cannot be waited out anywhere
+// else.
 type patience struct {
-	limit time.Duration
-	last  time.Time
+	cfg       Config
+	connected func() bool
+	last      time.Time     // when time was counted last
+	was       bool          // connected at that time
+	idle, cut time.Duration // since the last progress
 }
 
-func newPatience(limit time.Duration) *patience { return &patience{limit: limit, last: time.Now()} }
+func newPatience(cfg Config, conn *nats.Conn) *patience {
+	return &patience{cfg: cfg, connected: conn.IsConnected, last: time.Now(), was: true}
+}
 
-func (p *patience) progress() { p.last = time.Now() }
+func (p *patience) progress() { p.last, p.idle, p.cut = time.Now(), 0, 0 }
 
-// check is an error that wraps cause when the limit was passed.
+// check is an error that wraps cause when a limit was passed.
 func (p *patience) check(cause error) error {
-	if idle := time.Since(p.last); idle > p.limit {
-		return fmt.Errorf("no progress for %s: %w", idle.Round(time.Second), cause)
+	elapsed := time.Since(p.last)
+	p.last = p.last.Add(elapsed)
+	is := p.connected()
+	if is && p.was {
+		p.idle += elapsed
+	} else {
+		p.cut += elapsed
+	}
+	p.was = is
+	if p.idle > p.cfg.StallTimeout {
+		return fmt.Errorf("no progress for %s: %w", p.idle.Round(time.Second), cause)
+	}
+	if p.cut > p.cfg.CutTimeout {
+		return fmt.Errorf("no connection for %s: %w", p.cut.Round(time.Second), cause)
 	}
 	return nil
 }

@@ -20,7 +20,7 @@ const (
 	smallestPart  = 1 << 20
 	defaultChunk  = 512 << 10
 	defaultWindow = 192 << 20
-	inFlight      = 16 << 20
+	defaultFlight = 16 << 20
 	pullRequest   = 16 << 20
 	// payloadRoom is kept below the server's max_payload for headers.
 	payloadRoom = 4 << 10
@@ -30,20 +30,34 @@ const (
 
 // Timing that nobody needs to set.
 const (
-	callTimeout   = 5 * time.Second
-	ackTimeout    = 30 * time.Second
-	pollInterval  = 500 * time.Millisecond
-	ackWait       = 10 * time.Second
-	heartbeat     = time.Second
-	pingAfter     = 5 * time.Second
-	maxAge        = 24 * time.Hour
-	dedupeWindow  = 10 * time.Minute
-	consumerIdle  = time.Hour
-	fetchIdle     = 30 * time.Second
-	bucketDedupe  = 100 * time.Millisecond
-	stopTimeout   = 5 * time.Second
-	refetches     = 5
-	goneThreshold = 3
+	callTimeout = 5 * time.Second
+	ackTimeout  = 30 * time.Second
+	// silenceTime is how long a server may acknowledge no chunk before the part is
+	// stored carefully: a leader that steps down drops what it has queued without a
+	// word. carefulParts is how many parts are then, since leaders that changed once
+	// may go on so.
+	silenceTime  = time.Second
+	carefulParts = 8
+	// firstSilence is the same for one chunk alone, after which it is looked for; it
+	// doubles from there.
+	firstSilence = 200 * time.Millisecond
+	drainTime    = 250 * time.Millisecond
+
+	pollInterval = 500 * time.Millisecond
+	// recordInterval is the most between two reports of a record; the least time to
+	// live of what is made of them is 5 s.
+	recordInterval = 2 * time.Second
+	ackWait        = 10 * time.Second
+	heartbeat      = time.Second
+	pingAfter      = 5 * time.Second
+	maxAge         = 24 * time.Hour
+	dedupeWindow   = 10 * time.Minute
+	consumerIdle   = time.Hour
+	fetchIdle      = 30 * time.Second
+	bucketDedupe   = 100 * time.Millisecond
+	stopTimeout    = 5 * time.Second
+	refetches      = 5
+	goneThreshold  = 3
 )
 
 // Config is shared by both sides. The zero value of a field means its default.
@@ -56,6 +70,9 @@ type Config struct {
 	// ChunkSize is one message, in bytes (512 KiB). It is cut to what the server's
 	// max_payload allows.
 	ChunkSize int
+	// InFlight bounds the bytes of one upload that were published and are not yet
+	// acknowledged (16 MiB); one chunk may be.
+	InFlight int
 	// Window bounds the bytes of one upload that are in the bucket (192 MiB).
 	Window int
 	// MaxUploads bounds the uploads that exist at the same time, lingering ones
@@ -65,11 +82,17 @@ type Config struct {
 	// MaxUploads windows and two parts more for each. Reaching it is an alarm: the
 	// window is what holds the source back.
 	MaxBucket int64
-	// Replicas is for the announcements (1). The bucket has one: it is
-	// disposable, and three cost two thirds of the throughput.
-	Replicas int
+	// Replicas is for the announcements (1), BucketReplicas for the bucket (1): the
+	// bucket is disposable, and three replicas cost two thirds of the throughput.
+	Replicas, BucketReplicas int
 	// Storage is for both streams (file).
 	Storage jetstream.StorageType
+	// Compression has the server compress the bucket's files (S2). What zfs send -c
+	// or -w sends does not get smaller, and slower by more than half.
+	Compression bool
+	// RateLimit bounds what a Store, or a Reader, moves, in bytes per second, all its
+	// streams together; 0 is no limit.
+	RateLimit uint64
 	// Provision allows to create and change the streams; otherwise they are only checked.
 	Provision bool
 	// Linger is how long a finished upload can still be joined (30 s), if the window
@@ -78,22 +101,33 @@ type Config struct {
 	// ReaderGrace is how long a reader may leave a stored part unconsumed before it is
 	// detached (10 min). Time without a server does not count.
 	ReaderGrace time.Duration
-	// StallTimeout is how long a reader waits for a sign of life of the writer or the
-	// server (2 min).
+	// StallTimeout is how long a stream may stand still before it is given up, to be
+	// resumed (10 min): a reader without a sign of life of the writer, a writer whose
+	// source gives no byte or that can store nothing. Waiting for readers, and time
+	// without a connection, do not count.
 	StallTimeout time.Duration
+	// CutTimeout is the same for time without a connection to the server (30 min).
+	CutTimeout time.Duration
 }
 
 func (c Config) withDefaults() Config {
-	setDefault(&c.PartSize, defaultPart)
-	setDefault(&c.ChunkSize, min(defaultChunk, c.PartSize))
-	setDefault(&c.Window, max(defaultWindow, 2*c.PartSize))
-	setDefault(&c.MaxUploads, 2)
-	setDefault(&c.MaxBucket, c.leastBucket())
+	c.setSizes()
+	setDefault(&c.MaxBucket, c.LeastBucket())
 	setDefault(&c.Replicas, 1)
 	setDefault(&c.Linger, 30*time.Second)
 	setDefault(&c.ReaderGrace, 10*time.Minute)
-	setDefault(&c.StallTimeout, 2*time.Minute)
+	setDefault(&c.BucketReplicas, 1)
+	setDefault(&c.StallTimeout, 10*time.Minute)
+	setDefault(&c.CutTimeout, 30*time.Minute)
 	return c
+}
+
+func (c *Config) setSizes() {
+	setDefault(&c.PartSize, defaultPart)
+	setDefault(&c.ChunkSize, min(defaultChunk, c.PartSize))
+	setDefault(&c.InFlight, defaultFlight)
+	setDefault(&c.Window, max(defaultWindow, 2*c.PartSize))
+	setDefault(&c.MaxUploads, 2)
 }
 
 func setDefault[T int | int64 | time.Duration](field *T, value T) {
@@ -102,10 +136,11 @@ func setDefault[T int | int64 | time.Duration](field *T, value T) {
 	}
 }
 
-// leastBucket is what all windows need: two parts more than the window each,
+// LeastBucket is what all windows need, in bytes: two parts more than the window each,
 // because the chunks of a failed attempt lie there until they are purged, and
 // a fiftieth for headers and metadata.
-func (c Config) leastBucket() int64 {
+func (c Config) LeastBucket() int64 {
+	c.setSizes()
 	return int64(c.MaxUploads) * (int64(c.Window) + 2*int64(c.PartSize)) / 50 * 51
 }
 
@@ -121,11 +156,13 @@ func (c Config) validate() error {
 	}
 	check(c.PartSize > 0 && c.PartSize <= messages.MaxPartSize, "part size %d: want 1 to %d bytes", c.PartSize, messages.MaxPartSize)
 	check(c.ChunkSize > 0 && c.ChunkSize <= c.PartSize, "chunk size %d: want 1 to the part size, %d bytes", c.ChunkSize, c.PartSize)
+	check(c.InFlight > 0, "bytes in flight %d: want at least 1", c.InFlight)
 	check(c.Window >= 2*c.PartSize, "window %d: want at least two parts, %d bytes", c.Window, 2*c.PartSize)
 	check(c.MaxUploads > 0, "max uploads %d: want at least 1", c.MaxUploads)
-	check(c.MaxBucket >= c.leastBucket(), "bucket limit %d: want at least %d bytes (uploads x (window + 2 parts) and 2%%)", c.MaxBucket, c.leastBucket())
+	check(c.MaxBucket >= c.LeastBucket(), "bucket limit %d: want at least %d bytes (uploads x (window + 2 parts) and 2%%)", c.MaxBucket, c.LeastBucket())
 	check(c.Replicas >= 1 && c.Replicas <= 5, "replicas %d: want 1 to 5", c.Replicas)
-	check(c.Linger >= 0 && c.ReaderGrace > 0 && c.StallTimeout > 0, "negative duration")
+	check(c.BucketReplicas >= 1 && c.BucketReplicas <= 5, "bucket replicas %d: want 1 to 5", c.BucketReplicas)
+	check(c.Linger >= 0 && c.ReaderGrace > 0 && c.StallTimeout > 0 && c.CutTimeout > 0, "negative duration")
 	return errors.Join(errs...)
 }
 

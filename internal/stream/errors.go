@@ -17,6 +17,8 @@ var errNoReader = errors.New("no reader is left")
 
 // API error codes that nats.go has no name for (nats-server errors.json).
 const (
+	codeStreamInvalidConfig    jetstream.ErrorCode = 10052
+	codeStreamUpdate           jetstream.ErrorCode = 10069
 	codeInsufficientResources  jetstream.ErrorCode = 10023 // max_file_store reached
 	codeInsufficientStorage    jetstream.ErrorCode = 10047 // max_bytes above the account's or server's limit
 	codeMaximumBytes           jetstream.ErrorCode = 10077 // the stream is full, discard new

@@ -246,7 +246,7 @@ func TestServerRestartsInMidStream(t *testing.T) {
 }
 
 func TestReaderGivesUpOnADeadServer(t *testing.T) {
-	w := newWorld(t, func(c *stream.Config) { c.StallTimeout = time.Second })
+	w := newWorld(t, func(c *stream.Config) { c.CutTimeout = time.Second })
 	o := &opener{data: noise(10*w.cfg.PartSize, 1)}
 	rec := w.join(2, "db2", o.open)
 	_, err := w.reader().Read(t.Context(), rec, "db2", nil, func(_ context.Context, r io.Reader) error {
@@ -263,7 +263,8 @@ func TestReaderGivesUpOnADeadServer(t *testing.T) {
 }
 
 func TestSlowSourceIsNotADeadWriter(t *testing.T) {
-	w := newWorld(t, func(c *stream.Config) { c.StallTimeout = time.Second })
+	w := newWorld(t, nil)
+	w.cfg.StallTimeout = time.Second // the reader's
 	gate := make(chan struct{})
 	o := &opener{data: noise(w.cfg.PartSize, 1), gate: gate}
 	rec := w.join(2, "db2", o.open)
@@ -350,14 +351,7 @@ func TestContextEndsARead(t *testing.T) {
 func TestFullBucketIsAnAlarmNotTheEnd(t *testing.T) {
 	w := newWorld(t, nil)
 	w.stop()
-	obs, err := w.js.ObjectStore(t.Context(), w.ns.Bucket())
-	if err != nil {
-		t.Fatal(err)
-	}
-	room := w.info(w.bucketStream()).Config.MaxBytes
-	if _, err := obs.PutBytes(t.Context(), "filler", noise(int(room)-30*kib, 2)); err != nil {
-		t.Fatal(err)
-	}
+	w.fill(t)
 	w.start()
 	o := &opener{data: noise(3*w.cfg.PartSize, 1)}
 	rec := w.join(2, "db2", o.open)
@@ -367,6 +361,10 @@ func TestFullBucketIsAnAlarmNotTheEnd(t *testing.T) {
 		}
 		return nil
 	})
+	obs, err := w.js.ObjectStore(t.Context(), w.ns.Bucket())
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := obs.Delete(t.Context(), "filler"); err != nil {
 		t.Fatal(err)
 	}

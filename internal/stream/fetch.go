@@ -21,6 +21,7 @@ import (
 type fetcher struct {
 	js     jetstream.JetStream
 	bucket messages.Subjects
+	limit  *limiter
 }
 
 func (f *fetcher) stream() string { return "OBJ_" + f.bucket.Bucket() }
@@ -47,7 +48,7 @@ func (f *fetcher) fetch(ctx context.Context, p *messages.Part, buf []byte) error
 		return fmt.Errorf("subscribe for chunks: %w", err)
 	}
 	defer func() { _ = sub.Unsubscribe() }()
-	g := &gather{part: p, subject: subject, buf: buf, sum: sha256.New(), pulls: puller{
+	g := &gather{part: p, subject: subject, buf: buf, sum: sha256.New(), limit: f.limit, pulls: puller{
 		conn: f.js.Conn(), subject: apiPrefix(f.js) + "CONSUMER.MSG.NEXT." + f.stream() + "." + name, inbox: sub.Subject,
 	}}
 	return g.run(ctx, sub)
@@ -119,6 +120,7 @@ type gather struct {
 	pulls   puller
 	buf     []byte
 	sum     hash.Hash
+	limit   *limiter
 	got     int // bytes
 	chunks  int
 	asked   int // chunks
@@ -129,7 +131,7 @@ type gather struct {
 // while this one is read.
 func (g *gather) run(ctx context.Context, sub *nats.Subscription) error {
 	chunk := max(1, (len(g.buf)+g.part.Chunks-1)/g.part.Chunks)
-	batch := max(1, pullRequest/chunk)
+	batch := max(1, g.limit.cap(pullRequest)/chunk)
 	for g.chunks < g.part.Chunks {
 		for g.asked < g.part.Chunks && g.asked-g.chunks <= batch {
 			n := min(batch, g.part.Chunks-g.asked)
@@ -144,6 +146,9 @@ func (g *gather) run(ctx context.Context, sub *nats.Subscription) error {
 			return fmt.Errorf("chunk %d of %d: %w", g.chunks, g.part.Chunks, err)
 		}
 		if err := g.take(msg); err != nil {
+			return err
+		}
+		if err := g.limit.wait(ctx, len(msg.Data)); err != nil {
 			return err
 		}
 	}

@@ -18,7 +18,7 @@ import (
 // io.EOF after a valid end, and else an error that wraps messages.ErrStreamCut,
 // or that of ctx.
 func (s *session) follow(ctx context.Context) error {
-	w := &watch{s: s, patience: newPatience(s.r.cfg.StallTimeout)}
+	w := &watch{s: s, patience: newPatience(s.r.cfg, s.r.js.Conn())}
 	for {
 		msg, err := w.next(ctx)
 		if err != nil {
@@ -103,7 +103,7 @@ func (s *session) deliver(ctx context.Context, part *messages.Part) error {
 // the way is.
 func (s *session) fetchPart(ctx context.Context, part *messages.Part, buf []byte) error {
 	var b backoff
-	patience := newPatience(s.r.cfg.StallTimeout)
+	patience := newPatience(s.r.cfg, s.r.js.Conn())
 	bad := 0
 	for {
 		err := s.fetch.fetch(ctx, part, buf)
@@ -142,7 +142,9 @@ type watch struct {
 // the server does not hear us, it will do the same.
 func (w *watch) early(msg jetstream.Msg) error {
 	if w.gap == nil {
-		w.gap = newPatience(w.s.r.cfg.StallTimeout)
+		cfg := w.s.r.cfg
+		cfg.StallTimeout = max(cfg.StallTimeout, 2*ackWait)
+		w.gap = newPatience(cfg, w.s.r.js.Conn())
 	}
 	_ = msg.NakWithDelay(pollInterval)
 	return w.gap.check(fmt.Errorf("part %d is missing", w.s.sequence.next))

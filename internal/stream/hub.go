@@ -2,7 +2,6 @@ package stream
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -25,6 +24,9 @@ type Spec struct {
 	// Estimate is the stream's size in bytes; 0 when unknown.
 	Estimate uint64
 	Lease    uint64
+	// Not is an attempt that the reader could not use, because a part of it was bad
+	// for good, say. It is not joined again, by nobody.
+	Not messages.MessageID
 }
 
 // Hub owns the uploads of one publisher. It is safe for concurrent use.
@@ -36,6 +38,7 @@ type Hub struct {
 
 	mu      sync.Mutex
 	uploads []*upload // oldest first
+	waiting []*upload // for a place, in the order of their joins
 	changed chan struct{}
 }
 
@@ -60,12 +63,11 @@ func NewHub(store *Store, opts ...HubOption) *Hub {
 }
 
 // Run owns the uploads' goroutines, and returns nil after ctx is done and they
-// have ended. It begins with a sweep of what dead publishers left. Call it once.
+// have ended. Call it once.
 func (h *Hub) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer close(h.stopped)
-	wg.Go(func() { h.sweepOnce(ctx) })
 	for {
 		select {
 		case <-ctx.Done():
@@ -90,11 +92,16 @@ func (h *Hub) Run(ctx context.Context) error {
 // blocked Read, beside it; after io.EOF its error fails the stream.
 //
 // When all places (Config.MaxUploads) are taken by uploads in use, Join waits
-// for one until ctx is done; its error wraps messages.ErrUnavailable then, as
-// it does when the hub is not running.
+// for one until ctx is done, first come first served; its error wraps
+// messages.ErrUnavailable then, as it does when the hub is not running.
+//
+// A node receives a dataset once at a time: by joining a stream of a dataset it
+// leaves all others of the same dataset.
 func (h *Hub) Join(ctx context.Context, spec Spec, reader messages.NodeName,
 	open func(ctx context.Context) (io.ReadCloser, error),
 ) (messages.StreamRecord, error) {
+	// Before there is a place: what the reader left behind may be what takes it.
+	h.leaveOthers(ctx, spec, reader, nil)
 	u, err := h.claim(ctx, spec, open)
 	if err != nil {
 		return messages.StreamRecord{}, fmt.Errorf("join stream %s: %w", spec.Stream, err)
@@ -111,7 +118,7 @@ func (h *Hub) Join(ctx context.Context, spec Spec, reader messages.NodeName,
 	if err != nil {
 		return messages.StreamRecord{}, fmt.Errorf("join stream %s: %w", spec.Stream, err)
 	}
-	h.leaveOthers(ctx, u, reader)
+	h.leaveOthers(ctx, spec, reader, u)
 	return u.record(), nil
 }
 
@@ -121,6 +128,7 @@ func (h *Hub) claim(ctx context.Context, spec Spec, open func(context.Context) (
 	if err := fresh.rec.Validate(); err != nil {
 		return nil, err
 	}
+	defer h.stopWaiting(fresh)
 	for {
 		u, wait := h.place(fresh)
 		switch {
@@ -151,9 +159,15 @@ func (h *Hub) place(fresh *upload) (*upload, <-chan struct{}) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, u := range slices.Backward(h.uploads) {
-		if u.spec.Stream == fresh.spec.Stream && u.pin() {
+		if u.spec.Stream == fresh.spec.Stream && !u.closedFor(fresh.spec.Not) && u.pin() {
 			return u, nil
 		}
+	}
+	if !slices.Contains(h.waiting, fresh) {
+		h.waiting = append(h.waiting, fresh)
+	}
+	if h.waiting[0] != fresh {
+		return nil, h.changed
 	}
 	if len(h.uploads) < h.store.cfg.MaxUploads {
 		h.uploads = append(h.uploads, fresh)
@@ -185,15 +199,30 @@ func (h *Hub) drop(u *upload) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.uploads = slices.DeleteFunc(h.uploads, func(v *upload) bool { return v == u })
+	h.broadcast()
+}
+
+// stopWaiting lets the next in the queue have a look.
+func (h *Hub) stopWaiting(u *upload) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.waiting = slices.DeleteFunc(h.waiting, func(v *upload) bool { return v == u })
+	h.broadcast()
+}
+
+// broadcast wakes those who wait for a place; the caller holds mu.
+func (h *Hub) broadcast() {
 	close(h.changed)
 	h.changed = make(chan struct{})
 }
 
-// leaveOthers detaches a reader from the older attempts of a stream that it
-// joined again, lest they wait for it.
-func (h *Hub) leaveOthers(ctx context.Context, joined *upload, reader messages.NodeName) {
+// leaveOthers detaches a reader from the dataset's other uploads, lest they wait
+// for it: a reader that was cut off comes back with another stream, which goes on
+// from its token. The same stream's uploads are kept as long as it is not known
+// which of them is joined.
+func (h *Hub) leaveOthers(ctx context.Context, spec Spec, reader messages.NodeName, joined *upload) {
 	for _, u := range h.list() {
-		if u != joined && u.spec.Stream == joined.spec.Stream {
+		if u != joined && u.spec.Dataset == spec.Dataset && (joined != nil || u.spec.Stream != spec.Stream) {
 			u.detach(ctx, reader)
 		}
 	}
@@ -214,13 +243,9 @@ func (h *Hub) Streams() []messages.StreamRecord {
 	return out
 }
 
-// sweepOnce repeats the sweep until it went through once.
-func (h *Hub) sweepOnce(ctx context.Context) {
-	var b backoff
-	for {
-		err := h.sweep(ctx)
-		if err == nil || errors.Is(err, context.Canceled) || !b.wait(ctx) {
-			return
-		}
-	}
+// Waiting is how many joins wait for a place.
+func (h *Hub) Waiting() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.waiting)
 }

@@ -18,6 +18,7 @@ func (u *upload) reserve(ctx context.Context, size uint64) error {
 	for {
 		u.mu.Lock()
 		victims, ok := u.ledger.makeRoom(size, uint64(u.store.cfg.Window), u.consumed())
+		u.rec.Paused = !ok
 		changed := u.changed
 		u.mu.Unlock()
 		if err := u.purge(ctx, victims); err != nil || ok {
@@ -44,6 +45,7 @@ func (u *upload) purge(ctx context.Context, parts []retained) error {
 			u.giveUpParts(parts[i:])
 			return err
 		}
+		u.forget(r.part.Nuid)
 	}
 	return nil
 }
@@ -61,14 +63,15 @@ func (u *upload) upload(ctx context.Context, pc *piece) (messages.Part, error) {
 	err := u.persist(ctx, func() (err error) {
 		u.sweepGarbage(ctx, false)
 		part.Nuid = u.newNuid()
-		part.Chunks, err = u.store.put(ctx, part.Object, part.Nuid, pc.data, pc.sum)
+		part.Chunks, err = u.store.put(ctx, part.Object, part.Nuid, pc.data, pc.sum, u.careful > 0)
 		if err != nil {
-			_ = u.store.discard(ctx, part.Object, part.Nuid)
+			u.careful = carefulParts
 			// The chunks only: the description will soon be the next try's.
 			u.giveUp(leftover{nuid: part.Nuid})
 		}
 		return err
 	})
+	u.careful = max(0, u.careful-1)
 	return part, err
 }
 
@@ -78,8 +81,15 @@ func (u *upload) newNuid() string {
 	n := nuid.Next()
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.nuids = append(u.nuids, n)
+	u.nuids[n] = true
 	return n
+}
+
+// forget: a stream of any length is known by what is left of it.
+func (u *upload) forget(nuid string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	delete(u.nuids, nuid)
 }
 
 func (u *upload) giveUp(l leftover) {
@@ -106,6 +116,7 @@ func (u *upload) sweepGarbage(ctx context.Context, forget bool) {
 		}
 		u.mu.Lock()
 		u.garbage = slices.DeleteFunc(u.garbage, func(l leftover) bool { return l == g })
+		delete(u.nuids, g.nuid)
 		u.mu.Unlock()
 	}
 }
@@ -126,7 +137,9 @@ func (u *upload) announce(ctx context.Context, part messages.Part) error {
 		u.ledger.announced(part, seq)
 		u.rec.Parts = part.Index + 1
 		u.rec.Sent = part.Offset + part.Size
+		u.measure()
 	})
+	u.moves.Add(1)
 	u.report(false)
 	return nil
 }

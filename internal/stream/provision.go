@@ -25,9 +25,10 @@ func (s *Store) Provision(ctx context.Context) error {
 	return s.ensure(ctx, s.partsConfig(), s.checkParts)
 }
 
-// bucketConfig: R1 and asynchronous persistence, because the spool is
-// disposable; a short duplicate window, because the server reads everything
-// younger than it again when it starts (0.5 s per GiB measured).
+// bucketConfig: asynchronous persistence, because the spool is disposable, where
+// the server has it (files of one replica); a short duplicate window, because the
+// server reads everything younger than it again when it starts (0.5 s per GiB
+// measured).
 func (s *Store) bucketConfig() jetstream.StreamConfig {
 	bucket := s.ns.Bucket()
 	cfg := jetstream.StreamConfig{
@@ -35,7 +36,7 @@ func (s *Store) bucketConfig() jetstream.StreamConfig {
 		Description: "pgresync: parts of zfs send streams in transit",
 		Subjects:    []string{"$O." + bucket + ".C.>", "$O." + bucket + ".M.>"},
 		Storage:     s.cfg.Storage,
-		Replicas:    1,
+		Replicas:    s.cfg.BucketReplicas,
 		Discard:     jetstream.DiscardNew,
 		MaxBytes:    s.cfg.MaxBucket,
 		MaxAge:      maxAge,
@@ -43,8 +44,11 @@ func (s *Store) bucketConfig() jetstream.StreamConfig {
 		AllowRollup: true,
 		AllowDirect: true,
 	}
-	if cfg.Storage == jetstream.FileStorage {
+	if cfg.Storage == jetstream.FileStorage && cfg.Replicas == 1 {
 		cfg.PersistMode = jetstream.AsyncPersistMode
+	}
+	if s.cfg.Compression {
+		cfg.Compression = jetstream.S2Compression
 	}
 	return cfg
 }
@@ -73,7 +77,7 @@ func (s *Store) ensure(ctx context.Context, want jetstream.StreamConfig, check f
 		h, err = s.create(ctx, want)
 	case errors.Is(err, jetstream.ErrStreamNotFound):
 		return fmt.Errorf("JetStream stream %s: %w: create it, or allow provisioning", want.Name, messages.ErrNotFound)
-	case err == nil && s.cfg.Provision && check(h.CachedInfo().Config) != nil:
+	case err == nil && s.cfg.Provision && outdated(h.CachedInfo().Config, want, check):
 		want.PersistMode = h.CachedInfo().Config.PersistMode // it cannot be changed
 		h, err = s.js.UpdateStream(ctx, want)
 	}
@@ -87,6 +91,12 @@ func (s *Store) ensure(ctx context.Context, want jetstream.StreamConfig, check f
 	defer s.mu.Unlock()
 	s.streams[want.Name] = h
 	return nil
+}
+
+// outdated tells whether what we made is not what is wanted now.
+func outdated(got, want jetstream.StreamConfig, check func(jetstream.StreamConfig) error) bool {
+	return check(got) != nil || got.Replicas != want.Replicas || got.Storage != want.Storage ||
+		got.Compression != want.Compression || got.MaxBytes != want.MaxBytes
 }
 
 // create falls back to the ordinary persistence where the server refuses the
@@ -105,6 +115,10 @@ var storageCodes = []jetstream.ErrorCode{
 }
 
 func remedy(err error, want jetstream.StreamConfig) string {
+	if hasCode(err, codeStreamUpdate, codeStreamInvalidConfig) {
+		return fmt.Sprintf(" (storage %s with %d replicas is configured, and what is there cannot become that: "+
+			"when no transfer runs, delete it with `nats stream rm %s`)", want.Storage, want.Replicas, want.Name)
+	}
 	if !hasCode(err, storageCodes...) {
 		return ""
 	}
@@ -116,7 +130,7 @@ func (s *Store) checkBucket(got jetstream.StreamConfig) error {
 	want := s.bucketConfig()
 	errs := []error{
 		checkSubjects(got, want),
-		checkRoom(got, s.cfg.leastBucket(), s.chunkSize()+payloadRoom),
+		checkRoom(got, s.cfg.LeastBucket(), s.chunkSize()+payloadRoom),
 		expect(got.Discard == jetstream.DiscardNew, "discard is %s, want new: old would drop parts that nobody has read", got.Discard),
 		expect(got.AllowRollup, "allow_rollup_hdrs is off: objects need it"),
 		expect(got.AllowDirect, "allow_direct is off: reading objects needs it"),

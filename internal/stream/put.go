@@ -6,9 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/pgresync/pgresync/messages"
 )
 
 // chunkSize is the configured one, cut to the server's limit.
@@ -21,11 +24,15 @@ func (s *Store) chunkSize() int {
 
 // put stores one object under a fresh nuid, once. After an error nothing of it
 // counts: the caller purges (discard) and stores all of it again under another
-// nuid. Continuing within an object is what corrupts it (chunks lost,
-// repeated or out of order after a leader change).
-func (s *Store) put(ctx context.Context, object, nuid string, data []byte, sum [sha256.Size]byte) (chunks int, err error) {
+// nuid. Continuing within an object whose chunks are many in flight is what
+// corrupts it (chunks lost, repeated or out of order after a leader change).
+func (s *Store) put(ctx context.Context, object, nuid string, data []byte, sum [sha256.Size]byte, careful bool) (chunks int, err error) {
 	size := s.chunkSize()
-	chunks, err = s.putChunks(ctx, s.chunkSubject(nuid), data, size)
+	if careful {
+		chunks, err = s.putChunksCarefully(ctx, s.chunkSubject(nuid), data, size)
+	} else {
+		chunks, err = s.putChunks(ctx, s.chunkSubject(nuid), data, size)
+	}
 	if err != nil {
 		return 0, fmt.Errorf("store the chunks of %s: %w", object, err)
 	}
@@ -40,11 +47,10 @@ func (s *Store) put(ctx context.Context, object, nuid string, data []byte, sum [
 }
 
 // putChunks publishes data with a bounded number of bytes in flight and checks
-// every acknowledgement. It returns after the fate of every chunk is known, so
-// that a purge afterwards finds them all.
+// every acknowledgement.
 func (s *Store) putChunks(ctx context.Context, subject string, data []byte, size int) (int, error) {
 	acks := ackQueue{stream: s.bucketStream()}
-	limit := max(1, inFlight/size)
+	limit := max(1, s.cfg.InFlight/size)
 	chunks := 0
 	for len(data) > 0 {
 		n := min(size, len(data))
@@ -52,6 +58,9 @@ func (s *Store) putChunks(ctx context.Context, subject string, data []byte, size
 			if err := acks.next(ctx); err != nil {
 				return 0, acks.drain(ctx, err)
 			}
+		}
+		if err := s.limit.wait(ctx, n); err != nil {
+			return 0, acks.drain(ctx, err)
 		}
 		// A message of its own for every chunk: the client keeps it until it is acknowledged.
 		f, err := s.bulk.PublishMsgAsync(&nats.Msg{Subject: subject, Data: data[:n]}, jetstream.WithRetryAttempts(0))
@@ -81,9 +90,13 @@ type ackQueue struct {
 func (q *ackQueue) next(ctx context.Context) error {
 	f := q.pending[0]
 	q.pending = q.pending[1:]
+	timer := time.NewTimer(silenceTime)
+	defer timer.Stop()
 	select {
 	case <-ctx.Done():
 		return context.Cause(ctx)
+	case <-timer.C:
+		return fmt.Errorf("%w: no chunk was acknowledged for %s", messages.ErrUnavailable, silenceTime)
 	case err := <-f.Err():
 		return err
 	case ack := <-f.Ok():
@@ -96,12 +109,17 @@ func (q *ackQueue) next(ctx context.Context) error {
 	}
 }
 
-// drain waits until the server has answered for all that is in flight; each
-// future fails by itself after ackTimeout or when the connection is lost.
+// drain waits for the server's answers to all that is in flight, so that a purge
+// afterwards finds what it stored. Not for long: a leader that stepped down never
+// answers, and what is stored later a later purge finds.
 func (q *ackQueue) drain(ctx context.Context, cause error) error {
+	timer := time.NewTimer(drainTime)
+	defer timer.Stop()
 	for _, f := range q.pending {
 		select {
 		case <-ctx.Done():
+			return cause
+		case <-timer.C:
 			return cause
 		case <-f.Ok():
 		case <-f.Err(): //nolint:errcheck // only its arrival matters

@@ -15,20 +15,21 @@ import (
 // Reader reads streams. It is safe for concurrent use; each Read holds two
 // parts in memory.
 type Reader struct {
-	cfg Config
-	js  jetstream.JetStream
-	ns  messages.Subjects
+	cfg   Config
+	js    jetstream.JetStream
+	ns    messages.Subjects
+	limit *limiter // shared by all reads
 }
 
 // NewReader checks cfg; it does not talk to the server. js must be on a
-// connection made with ConnectOptions. Only Cluster, PartSize, ChunkSize,
-// Window and StallTimeout of cfg matter to a reader.
+// connection made with ConnectOptions. Only Cluster, RateLimit, StallTimeout and
+// CutTimeout of cfg matter to a reader.
 func NewReader(js jetstream.JetStream, cfg Config) (*Reader, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	return &Reader{cfg: cfg, js: js, ns: cfg.subjects()}, nil
+	return &Reader{cfg: cfg, js: js, ns: cfg.subjects(), limit: newLimiter(cfg.RateLimit, cfg.ChunkSize)}, nil
 }
 
 // Stats describe one finished Read.
@@ -99,7 +100,7 @@ type block struct {
 func newSession(r *Reader, rec messages.StreamRecord, node messages.NodeName, progress func(uint64)) *session {
 	s := &session{
 		r: r, rec: rec, node: node, progress: progress,
-		fetch:    &fetcher{js: r.js, bucket: r.ns},
+		fetch:    &fetcher{js: r.js, bucket: r.ns, limit: r.limit},
 		sequence: sequence{rec: rec},
 		free:     make(chan []byte, 2),
 		ready:    make(chan block),

@@ -12,11 +12,11 @@ import (
 
 func newUpload(s *Store, spec Spec, open func(context.Context) (io.ReadCloser, error), tell func(messages.StreamRecord)) *upload {
 	now := time.Now()
-	return &upload{
+	u := &upload{
 		store: s, spec: spec, open: open, tell: tell,
 		opened: make(chan struct{}), nudged: make(chan struct{}, 1), changed: make(chan struct{}),
-		readers: map[messages.NodeName]*attached{},
-		pins:    1,
+		readers: map[messages.NodeName]*attached{}, nuids: map[string]bool{},
+		pins: 1,
 		rec: messages.StreamRecord{
 			V: messages.Version, Stream: spec.Stream, Cluster: s.cfg.Cluster, Node: spec.Node,
 			Dataset: spec.Dataset, To: spec.To, From: spec.From, Flags: spec.Flags, Resumed: spec.Resumed,
@@ -24,6 +24,8 @@ func newUpload(s *Store, spec Spec, open func(context.Context) (io.ReadCloser, e
 			Estimate: spec.Estimate, Lease: spec.Lease, At: now.UTC(),
 		},
 	}
+	u.measure()
+	return u
 }
 
 // attempt never changes, and may be read without mu.
@@ -50,6 +52,24 @@ func (u *upload) update(f func()) {
 func (u *upload) broadcast() {
 	close(u.changed)
 	u.changed = make(chan struct{})
+}
+
+// keepAlive reports although nothing happened: a record that is not repeated
+// expires.
+func (u *upload) keepAlive() {
+	u.telling.Lock()
+	old := time.Since(u.toldAt) > recordInterval
+	u.telling.Unlock()
+	if old {
+		u.update(u.measure)
+		u.report(false)
+	}
+}
+
+// measure: the caller holds mu.
+func (u *upload) measure() {
+	u.meter.Observe(time.Now(), u.rec.Sent)
+	u.rec.Rate, u.rec.LeftMillis = u.meter.Rate(), u.meter.Left(u.rec.Estimate).Milliseconds()
 }
 
 // report hands the record to the hub's owner: at once when something

@@ -20,6 +20,8 @@ type Store struct {
 	// bulk publishes chunks: a context of its own, whose acknowledgements time out.
 	bulk jetstream.JetStream
 	ns   messages.Subjects
+	// limit is shared by all uploads.
+	limit *limiter
 
 	mu      sync.Mutex
 	streams map[string]jetstream.Stream
@@ -37,7 +39,7 @@ func NewStore(js jetstream.JetStream, cfg Config) (*Store, error) {
 		return nil, err
 	}
 	return &Store{
-		cfg: cfg, js: js, conn: js.Conn(), bulk: bulk, ns: cfg.subjects(),
+		cfg: cfg, js: js, conn: js.Conn(), bulk: bulk, ns: cfg.subjects(), limit: newLimiter(cfg.RateLimit, cfg.ChunkSize),
 		streams: map[string]jetstream.Stream{},
 	}, nil
 }
@@ -137,6 +139,8 @@ func (s *Store) stored(ctx context.Context, subject string) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
 	msg, err := h.GetLastMsgForSubject(ctx, subject)
 	if err != nil {
 		return 0, fmt.Errorf("look up %s: %w", subject, err)

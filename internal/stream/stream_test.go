@@ -21,7 +21,10 @@ import (
 	"github.com/pgresync/pgresync/messages"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	natstest.Roles(roles)
+	goleak.VerifyTestMain(m)
+}
 
 const (
 	kib = 1 << 10
@@ -86,6 +89,9 @@ func (w *world) start() {
 	})
 	w.stop = sync.OnceFunc(func() { cancel(); wg.Wait() })
 	w.t.Cleanup(w.stop)
+	if err := w.hub.Sweep(w.t.Context(), func() error { return nil }); err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 // spec describes the stream from GUID 1 to GUID to.

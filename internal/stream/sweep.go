@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -11,12 +12,16 @@ import (
 	"github.com/pgresync/pgresync/messages"
 )
 
-// sweep removes what uploads of a dead publisher left: objects, chunks without
-// an object, announcements, consumers. Objects with names that are not ours are
-// left alone. A live upload registers its names before it uses them, and they
-// are asked for after the listings, so that nothing of it looks dead.
-func (h *Hub) sweep(ctx context.Context) error {
-	s := h.store
+// Sweep removes what uploads of other hubs left: objects, chunks without an
+// object, announcements, consumers. Only the one that publishes for the cluster
+// may call it, because to a sweep the uploads of another publisher look dead:
+// onDuty is asked before each removal, and its error ends the sweep. Objects with
+// names that are not ours are left alone.
+//
+// A live upload of this hub registers its names before it uses them, and they are
+// asked for after the listings, so that nothing of it looks dead.
+func (h *Hub) Sweep(ctx context.Context, onDuty func() error) error {
+	s := sweeper{h.store, onDuty}
 	objects, err := s.counts(ctx, s.bucketStream(), s.metaPrefix()+">")
 	if err != nil {
 		return err
@@ -34,16 +39,30 @@ func (h *Hub) sweep(ctx context.Context) error {
 		return err
 	}
 	attempts, nuids := h.live()
+	// Consumers first: without them the dead uploads' readers notice at once.
+	if err := s.sweepConsumers(ctx, consumers, attempts); err != nil {
+		return err
+	}
 	if err := s.sweepObjects(ctx, objects, attempts, nuids); err != nil {
 		return err
 	}
 	if err := s.sweepChunks(ctx, chunks, nuids); err != nil {
 		return err
 	}
-	if err := s.sweepAnnouncements(ctx, announced, attempts); err != nil {
-		return err
+	return s.sweepAnnouncements(ctx, announced, attempts)
+}
+
+// sweeper removes only while its publisher is on duty.
+type sweeper struct {
+	*Store
+	onDuty func() error
+}
+
+func (s sweeper) remove(ctx context.Context, stream, subject string) error {
+	if err := s.onDuty(); err != nil {
+		return fmt.Errorf("sweep stream %s: %w", stream, err)
 	}
-	return s.sweepConsumers(ctx, consumers, attempts)
+	return s.purge(ctx, stream, subject)
 }
 
 func (h *Hub) live() (attempts map[messages.MessageID]bool, nuids map[string]bool) {
@@ -51,9 +70,7 @@ func (h *Hub) live() (attempts map[messages.MessageID]bool, nuids map[string]boo
 	for _, u := range h.list() {
 		attempts[u.attempt()] = true
 		u.mu.Lock()
-		for _, n := range u.nuids {
-			nuids[n] = true
-		}
+		maps.Copy(nuids, u.nuids)
 		u.mu.Unlock()
 	}
 	return attempts, nuids
@@ -61,7 +78,7 @@ func (h *Hub) live() (attempts map[messages.MessageID]bool, nuids map[string]boo
 
 // sweepObjects removes dead descriptions, and adds the nuids of foreign ones
 // to those to keep.
-func (s *Store) sweepObjects(ctx context.Context, subjects map[string]uint64, live map[messages.MessageID]bool, nuids map[string]bool) error {
+func (s sweeper) sweepObjects(ctx context.Context, subjects map[string]uint64, live map[messages.MessageID]bool, nuids map[string]bool) error {
 	for subject := range subjects {
 		name, _ := s.objectName(subject)
 		attempt, ours := attemptOf(name)
@@ -73,7 +90,7 @@ func (s *Store) sweepObjects(ctx context.Context, subjects map[string]uint64, li
 			}
 			nuids[nuid] = true
 		case !live[attempt]:
-			if err := s.purge(ctx, s.bucketStream(), subject); err != nil {
+			if err := s.remove(ctx, s.bucketStream(), subject); err != nil {
 				return err
 			}
 		}
@@ -99,19 +116,19 @@ func (s *Store) nuidOf(ctx context.Context, subject string) (string, error) {
 	return info.NUID, nil
 }
 
-func (s *Store) sweepChunks(ctx context.Context, subjects map[string]uint64, keep map[string]bool) error {
+func (s sweeper) sweepChunks(ctx context.Context, subjects map[string]uint64, keep map[string]bool) error {
 	for subject := range subjects {
 		if keep[strings.TrimPrefix(subject, s.chunkSubject(""))] {
 			continue
 		}
-		if err := s.purge(ctx, s.bucketStream(), subject); err != nil {
+		if err := s.remove(ctx, s.bucketStream(), subject); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *Store) sweepAnnouncements(ctx context.Context, subjects map[string]uint64, live map[messages.MessageID]bool) error {
+func (s sweeper) sweepAnnouncements(ctx context.Context, subjects map[string]uint64, live map[messages.MessageID]bool) error {
 	done := map[string]bool{}
 	for subject := range subjects {
 		tokens := strings.Split(strings.TrimPrefix(subject, strings.TrimSuffix(s.ns.Parts(), ">")), ".")
@@ -120,7 +137,7 @@ func (s *Store) sweepAnnouncements(ctx context.Context, subjects map[string]uint
 		}
 		done[tokens[1]] = true
 		all := s.ns.StreamParts(messages.StreamID(tokens[0]), messages.MessageID(tokens[1]))
-		if err := s.purge(ctx, s.ns.PartsStream(), all); err != nil {
+		if err := s.remove(ctx, s.ns.PartsStream(), all); err != nil {
 			return err
 		}
 	}
@@ -145,7 +162,7 @@ func (s *Store) consumerNames(ctx context.Context) ([]string, error) {
 	return names, nil
 }
 
-func (s *Store) sweepConsumers(ctx context.Context, names []string, live map[messages.MessageID]bool) error {
+func (s sweeper) sweepConsumers(ctx context.Context, names []string, live map[messages.MessageID]bool) error {
 	for _, name := range names {
 		rest, ok := strings.CutPrefix(name, consumerPrefix)
 		attempt, _, _ := strings.Cut(rest, "_")
@@ -153,6 +170,9 @@ func (s *Store) sweepConsumers(ctx context.Context, names []string, live map[mes
 			continue
 		}
 		err := func() error {
+			if err := s.onDuty(); err != nil {
+				return err
+			}
 			ctx, cancel := context.WithTimeout(ctx, callTimeout)
 			defer cancel()
 			return s.js.DeleteConsumer(ctx, s.ns.PartsStream(), name)

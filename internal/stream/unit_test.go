@@ -8,6 +8,7 @@ import (
 	"io"
 	"testing"
 	"testing/iotest"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -163,5 +164,78 @@ func TestConfigNamesWhatIsWrong(t *testing.T) {
 		if err == nil || !bytes.Contains([]byte(err.Error()), []byte(word)) {
 			t.Errorf("error does not name %s: %v", word, err)
 		}
+	}
+}
+
+func TestStandstillCountsWhatNobodyElseIsToBlameFor(t *testing.T) {
+	cfg := Config{StallTimeout: 10 * time.Second, CutTimeout: time.Minute}
+	const second = time.Second
+	var s standstill
+	for i := range 100 { // it moves
+		if err := s.check(cfg, second, uint64(i), true, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 100 { // it waits for readers
+		if err := s.check(cfg, second, 99, true, true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 60 { // nobody can move
+		if err := s.check(cfg, second, 99, false, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 10 {
+		if err := s.check(cfg, second, 99, true, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.check(cfg, second, 99, true, false); err == nil {
+		t.Error("11 s without a byte pass")
+	}
+	if err := s.check(cfg, second, 100, false, false); err != nil {
+		t.Errorf("after a byte: %v", err)
+	}
+	for range 60 {
+		_ = s.check(cfg, second, 100, false, false)
+	}
+	if err := s.check(cfg, second, 100, false, false); err == nil {
+		t.Error("more than a minute without a connection passes")
+	}
+}
+
+// A reader for which others wait most of the time is the one to go; those that
+// keep step with each other stay, whatever the pace.
+func TestHinderFindsTheSlowOne(t *testing.T) {
+	u := &upload{
+		store:   &Store{cfg: Config{ReaderGrace: time.Minute}},
+		readers: map[messages.NodeName]*attached{"fast": {}, "slow": {}},
+		ledger:  ledger{next: 8},
+	}
+	run := func(paused bool, fast, slow, seconds int) []messages.NodeName {
+		u.rec.Paused, u.readers["fast"].consumed, u.readers["slow"].consumed = paused, fast, slow
+		var found []messages.NodeName
+		for range seconds {
+			found = append(found, u.hinder(time.Second)...)
+		}
+		return found
+	}
+	if got := run(true, 8, 2, 50); got != nil {
+		t.Errorf("%s before the grace is over", got)
+	}
+	if got := run(false, 6, 2, 40); got != nil { // the fast one has work: that counts too
+		t.Errorf("%s although nobody waits", got)
+	}
+	for range 100 { // half of the time: it keeps step
+		if got := append(run(true, 8, 7, 1), run(false, 7, 7, 1)...); got != nil {
+			t.Fatalf("%s although it keeps step", got)
+		}
+	}
+	if got := run(true, 8, 8, 100); got != nil {
+		t.Errorf("%s although all wait for the source", got)
+	}
+	if got := run(true, 8, 2, 62); len(got) == 0 || got[0] != "slow" {
+		t.Errorf("found %s, want slow", got)
 	}
 }

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/pgresync/pgresync/internal/pace"
 	"github.com/pgresync/pgresync/messages"
 )
 
@@ -24,16 +26,22 @@ type upload struct {
 	// nudged wakes the minder; it holds one hint.
 	nudged chan struct{}
 
+	// careful is how many more parts are stored carefully; storeAll's.
+	careful int
+	// moves counts what keeps the watchdog quiet: reads of the source, stored parts.
+	moves atomic.Uint64
+
 	telling sync.Mutex // orders the calls of tell
 	toldAt  time.Time
 
 	mu      sync.Mutex
 	changed chan struct{} // closed and replaced at every change of what follows
 	rec     messages.StreamRecord
+	meter   pace.Meter
 	ledger  ledger
 	readers map[messages.NodeName]*attached
-	pins    int // joins under way; they hold part 0 in place
-	nuids   []string
+	pins    int             // joins under way; they hold part 0 in place
+	nuids   map[string]bool // of all that may have chunks in the bucket
 	garbage []leftover
 	chain   string
 	endSeq  uint64 // 0 until the end was published
@@ -81,13 +89,27 @@ func (u *upload) transfer(ctx context.Context) error {
 	unhook := context.AfterFunc(ctx, func() { _ = closeSource() })
 	p := newPump()
 	var wg sync.WaitGroup
-	wg.Go(func() { p.run(ctx, src, u.store.cfg.partSize(u.spec.Estimate), closeSource) })
+	wg.Go(func() { p.run(ctx, &counted{src, &u.moves}, u.store.cfg.partSize(u.spec.Estimate), closeSource) })
 	err = u.storeAll(ctx, p)
 	stop()
 	wg.Wait()
 	unhook()
 	_ = closeSource()
 	return err
+}
+
+// counted counts the reads that gave something.
+type counted struct {
+	io.Reader
+	moves *atomic.Uint64
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	if n > 0 {
+		c.moves.Add(1)
+	}
+	return n, err
 }
 
 func (u *upload) storeAll(ctx context.Context, p *pump) error {

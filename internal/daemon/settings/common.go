@@ -21,6 +21,10 @@ type Common struct {
 	PG   PG
 	Log  Log
 
+	RateLimit    Rate          `split_words:"true" default:"0" desc:"Most that this sidecar moves in a second, all its streams together: what a primary uploads, or what a standby downloads. 0 is no limit; otherwise at least 256KiB/s."`
+	StallTimeout time.Duration `split_words:"true" default:"10m" min:"10s" desc:"How long a stream may stand still while NATS is there, before it is given up, to be resumed later: without a byte from zfs send, without anything stored, or without a sign of life of its writer. Waiting for slow standbys does not count."`
+	CutTimeout   time.Duration `split_words:"true" default:"30m" min:"10s" desc:"How long a stream waits for a NATS that is away; then it is given up, to be resumed later."`
+
 	HealthListen  string        `split_words:"true" desc:"Address for /livez and /readyz over HTTP, like 127.0.0.1:8080; off when not set."`
 	TriggerMaxAge time.Duration `split_words:"true" default:"1h" min:"1s" desc:"Triggers older than this are acknowledged without being obeyed."`
 }
@@ -37,7 +41,7 @@ type NATS struct {
 	Cert      string        `desc:"Path of this client's certificate (PEM)."`
 	Key       string        `desc:"Path of the key of this client's certificate (PEM)."`
 	Provision bool          `default:"true" desc:"Whether to create streams, buckets and key-value stores. When false they are only checked."`
-	Replicas  int           `default:"1" min:"1" max:"5" desc:"Replicas of events and key-value stores; 3 in a NATS cluster. Bulk data always has one."`
+	Replicas  int           `default:"1" min:"1" max:"5" desc:"Replicas of events and key-value stores; 3 in a NATS cluster. The bucket of parts has a setting of its own."`
 	Storage   string        `default:"file" oneof:"file memory" desc:"Storage of what is created."`
 }
 
@@ -84,11 +88,16 @@ func (c *Common) Validate() error {
 	if c.Dataset != "" {
 		add("DATASET", checkLive(c.Dataset))
 	}
+	if c.RateLimit > 0 && c.RateLimit < leastRate {
+		add("RATE_LIMIT", fmt.Errorf("%s: want 0 or at least %s: a part has to get through within the patience of its readers", c.RateLimit, leastRate))
+	}
 	if c.HealthListen != "" {
 		add("HEALTH_LISTEN", CheckAddress(c.HealthListen))
 	}
 	return errors.Join(append(complaints, c.NATS.validate())...)
 }
+
+const leastRate = Rate(256 << 10)
 
 // longestSuffix is what a switch appends to the live dataset's name.
 const longestSuffix = ".pgresync-next"

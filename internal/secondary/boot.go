@@ -1,0 +1,72 @@
+package secondary
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/pgresync/pgresync/internal/resync"
+	"github.com/pgresync/pgresync/messages"
+)
+
+// A boot in the middle of a switch mounts what has canmount=on, which is the
+// previous copy under whatever name it has by then, and a unit may start
+// PostgreSQL on it. What follows undoes that; it is only needed when the phase was
+// begun by an earlier run of the sidecar, and costs no down time otherwise.
+
+// freeOld takes the previous copy out of the way: off its mount points, with no
+// server on it.
+func (s *Service) freeOld(ctx context.Context) error {
+	l, err := s.readTree(ctx, s.cfg.old())
+	if err != nil || !slices.ContainsFunc(l.tree, func(d messages.DatasetInfo) bool { return d.Mounted }) {
+		return err
+	}
+	dir, srv, err := s.server(ctx, l)
+	if err != nil {
+		return err
+	}
+	if srv != nil {
+		if err := s.stopStray(ctx, dir, srv); err != nil {
+			return err
+		}
+	}
+	return s.unmountAll(ctx, l.tree)
+}
+
+// stopStray stops a server that was started on the previous copy although a
+// switch is on its way: the copy has another name by now and cannot stay so.
+func (s *Service) stopStray(ctx context.Context, dir string, srv Server) error {
+	running, err := srv.Running(ctx)
+	if err != nil || !running {
+		return err
+	}
+	promoted, err := s.recheck(ctx, srv)
+	if err != nil {
+		return err
+	}
+	s.log.Warn().Str("dir", dir).Msg("PostgreSQL was started on the previous copy during a switch, by a boot perhaps; it is stopped")
+	err = s.note(ctx, func(n *resync.Journal) {
+		n.Diverged = n.Diverged || promoted
+		if n.DownSince.IsZero() {
+			n.DownSince = s.now().UTC()
+		}
+	})
+	if err != nil {
+		return err
+	}
+	if err := srv.Stop(ctx, false); err != nil {
+		return fmt.Errorf("stop PostgreSQL in %s: %w", dir, err)
+	}
+	return nil
+}
+
+// settleAgain puts the new copy in place once more after a boot.
+func (s *Service) settleAgain(ctx context.Context) error {
+	if !s.resumed {
+		return nil
+	}
+	if err := s.freeOld(ctx); err != nil {
+		return err
+	}
+	return s.settle(ctx)
+}
