@@ -84,7 +84,7 @@ func TestFiveRoundsOfFailoverAndFailback(t *testing.T) {
 	now.zfs.Write(t, now.live, 1<<20)
 	w.run(t)
 	for _, n := range w.nodes[1:] {
-		eventually(t, string(n.name)+" to be seeded", func() bool { return w.follows(n, now) })
+		eventually(t, string(n.name)+" to be seeded", func() bool { return w.follows(n, now) && w.phaseOf(n) == messages.PhaseIdle })
 	}
 	for round, to := range []*node{w.nodes[1], w.nodes[0], w.nodes[1], w.nodes[0], w.nodes[1]} {
 		crash := round%2 == 1
@@ -199,16 +199,16 @@ func TestACopyThatIsPromotedBeforeItsProofStaysInPlace(t *testing.T) {
 	w := newWorld(t, plan.RejoinTrigger, "db1", "db2")
 	db1, db2 := w.first(t), w.nodes[1]
 	w.run(t)
-	eventually(t, "db2 to prove itself", func() bool { return w.statusOfPhase(db2) == messages.PhaseProving })
+	eventually(t, "db2 to prove itself", func() bool { return w.phaseOf(db2) == messages.PhaseProving })
 	w.promote(t, db1, db2, true)
-	eventually(t, "db2 to be at rest", func() bool { return w.statusOfPhase(db2) == messages.PhaseIdle })
+	eventually(t, "db2 to be at rest", func() bool { return w.phaseOf(db2) == messages.PhaseIdle })
 	if !db2.pg.running || db2.pg.role != messages.RolePrimary {
 		t.Error("the promoted primary was stopped")
 	}
 }
 
-// statusOfPhase is the phase that the node's events told last.
-func (w *world) statusOfPhase(n *node) messages.Phase {
+// phaseOf is the phase that the node's events told last.
+func (w *world) phaseOf(n *node) messages.Phase {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, e := range slices.Backward(w.events) {

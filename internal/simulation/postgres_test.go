@@ -96,7 +96,7 @@ func (p *postgres) StandbySettings(context.Context) (map[string]int, error) {
 }
 
 func (p *postgres) WAL(context.Context) (messages.WALInfo, error) {
-	return messages.WALInfo{SegmentSize: 16 << 20, Oldest: 1}, nil
+	return messages.WALInfo{SegmentSize: 16 << 20}, nil
 }
 
 func (p *postgres) Backup(ctx context.Context, label string, during func(context.Context) error) (b messages.Backup, err error) {

@@ -71,7 +71,7 @@ func newWorld(t *testing.T, rejoin plan.RejoinPolicy, names ...messages.NodeName
 		n.pg = &postgres{world: w, name: name, role: messages.RoleStandby, slots: map[string]messages.SlotState{}}
 		log := zerolog.New(zerolog.NewTestWriter(t)).With().Str("node", string(name)).Logger().Level(zerolog.InfoLevel)
 		n.pub = primary.New(primary.Config{
-			Cluster: "main", Node: name, Dataset: n.live, Host: string(name), Port: 5432, LeaseTTL: 2 * time.Second, PoolLimit: 90,
+			Cluster: "main", Node: name, Dataset: n.live, Host: string(name), Port: 5432, LeaseTTL: 5 * time.Second, PoolLimit: 90, Gather: 5 * time.Second,
 			KeepSnapshots: 2, KeepBookmarks: 20, StandbyExpiry: time.Hour, SlotExpiry: time.Hour, SlotXminExpiry: time.Hour,
 		}, primary.Deps{
 			Database: n.pg, Slots: n.pg, ZFS: n.zfs.ZFS, Uploads: n, Leases: n, Announce: n, Now: time.Now,
