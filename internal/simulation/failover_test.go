@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"flag"
 	"fmt"
 	"slices"
 	"strings"
@@ -78,7 +79,13 @@ func (n *node) aside(t *testing.T) []messages.Dataset {
 	return out
 }
 
-func TestFiveRoundsOfFailoverAndFailback(t *testing.T) {
+// rounds of the longest test, which takes minutes on a busy machine.
+var rounds = flag.Int("sim.rounds", 0, "rounds of fail-over and fail-back, at most 5")
+
+func TestRoundsOfFailoverAndFailback(t *testing.T) {
+	if *rounds <= 0 {
+		t.Skip("every step is a process; make sim asks for it")
+	}
 	w := newWorld(t, plan.RejoinAuto, "db1", "db2", "db3")
 	now := w.first(t)
 	now.zfs.Write(t, now.live, 1<<20)
@@ -86,7 +93,7 @@ func TestFiveRoundsOfFailoverAndFailback(t *testing.T) {
 	for _, n := range w.nodes[1:] {
 		eventually(t, string(n.name)+" to be seeded", func() bool { return w.follows(n, now) && w.phaseOf(n) == messages.PhaseIdle })
 	}
-	for round, to := range []*node{w.nodes[1], w.nodes[0], w.nodes[1], w.nodes[0], w.nodes[1]} {
+	for round, to := range []*node{w.nodes[1], w.nodes[0], w.nodes[1], w.nodes[0], w.nodes[1]}[:min(*rounds, 5)] {
 		crash := round%2 == 1
 		old, third := now, w.nodes[2]
 		before, _ := w.rejoins(old)
