@@ -198,8 +198,9 @@ fuzz: ## every fuzz target, FUZZTIME each
 	GO='$(GO)' scripts/fuzz $(FUZZTIME)
 
 .PHONY: sim
-sim: ## the simulated standby: a fault at every SIM_EVERY-th point of every story (1: all), and SIM_RANDOM random sequences of faults
+sim: ## five rounds of fail-over, simulated; the simulated standby: a fault at every SIM_EVERY-th point of every story (1: all), and SIM_RANDOM random sequences of faults
 	$(GO) test ./internal/secondary -run 'TestEveryPoint|TestRandomBlows' -timeout 60m -sim.every $(SIM_EVERY) -rapid.checks $(SIM_RANDOM)
+	$(GO) test ./internal/simulation -timeout 30m -sim.rounds 5
 
 .PHONY: cover
 cover: ## coverage of the pure packages; fails below COVER_MIN percent

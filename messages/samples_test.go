@@ -128,7 +128,7 @@ func samples() []sample {
 		{"status", &messages.NodeStatus{
 			V: 1, Cluster: "main", Node: "db-2", Sidecar: "secondary", Version: "1.0.0", At: sampleTime, Role: messages.RoleStandby, Identity: &id,
 			Phase: messages.PhaseIdle, Verdict: messages.VerdictHealthy, Reason: messages.ReasonStreaming, Evidence: "a wal receiver streams",
-			Base: snapID, Last: sampleReport(), Kept: []messages.Dataset{"tank/pg.pgresync-old"},
+			Base: snapID, Bases: []messages.SnapshotID{snapID, baseID}, Last: sampleReport(), Kept: []messages.Dataset{"tank/pg.pgresync-old"},
 		}, func() messages.Document { return &messages.NodeStatus{} }},
 		{
 			"trigger", &messages.Trigger{V: 1, By: "dba", Reason: "after maintenance", Full: true, ExpiresAt: sampleTime},

@@ -86,9 +86,11 @@ func serve(ctx context.Context, cfg Config, log zerolog.Logger) error {
 		sidecar.Loop{Name: "uploads", Run: hub.Run},
 		sidecar.Loop{Name: "publisher", Run: svc.Run},
 		sidecar.Loop{Name: "requests", Run: func(ctx context.Context) error { return link.Serve(ctx, svc) }},
-		// One durable for all publishers: whoever is on duty obeys.
+		// One durable for all publishers: whoever is on duty reads it and obeys.
 		sidecar.Loop{Name: "triggers", Run: func(ctx context.Context) error {
-			return link.Triggers(ctx, "primary", triggers, cfg.TriggerMaxAge, svc.Trigger)
+			return svc.WhilePublishing(ctx, func(ctx context.Context) error {
+				return link.Triggers(ctx, "primary", triggers, cfg.TriggerMaxAge, svc.Trigger)
+			})
 		}},
 	)
 }
@@ -132,6 +134,7 @@ func serviceConfig(cfg Config, leaseTTL time.Duration) primary.Config {
 		SendWAL: cfg.SendWAL == "always", Host: cfg.AdvertiseHost, Port: cfg.AdvertisePort,
 		Interval: cfg.SnapshotInterval, Gather: cfg.Gather, LeaseTTL: leaseTTL, PoolLimit: cfg.PoolLimit,
 		KeepSnapshots: cfg.SnapshotKeep, KeepBookmarks: cfg.BookmarkKeep,
+		StandbyExpiry: cfg.StandbyExpiry, SlotExpiry: cfg.SlotExpiry, SlotXminExpiry: cfg.SlotXminExpiry,
 	}
 }
 

@@ -119,7 +119,8 @@ func serve(ctx context.Context, cfg Config, log zerolog.Logger) error {
 		return err
 	}
 	svc := secondary.New(serviceConfig(cfg), secondary.Deps{
-		ZFS: zfs, Database: db, Postgres: postgres{cfg, pgops.NewPreparer(cfg.PG.BinDir)}, Processes: processes{}, Hooks: newHooks(cfg),
+		ZFS: zfs, Database: db, Follower: db, Postgres: postgres{cfg, pgops.NewPreparer(cfg.PG.BinDir)}, Processes: processes{},
+		Hooks:   newHooks(cfg),
 		Primary: publisher{bus.NewClient(link), link}, Downloads: downloads{reader}, Announce: link, Now: time.Now, Log: log,
 	})
 	return sidecar.Run(ctx, log, &cfg.Common, link,
@@ -157,7 +158,7 @@ func serviceConfig(cfg Config) secondary.Config {
 		PrimaryConninfo: cfg.PrimaryConninfo.Reveal(), Settings: cfg.PostgresSettings, KeepFiles: cfg.KeepFiles,
 		LowSettings: plan.SettingsPolicy(cfg.LowSettings),
 		AutoResync:  cfg.AutoResync, Adopt: cfg.Adopt, CheckInterval: cfg.CheckInterval, ProveTimeout: cfg.ProveTimeout,
-		SnapshotMaxAge: 5 * time.Minute, KeepPasses: cfg.KeepPasses, BudgetPerDay: cfg.ResyncBudget,
+		SnapshotMaxAge: 5 * time.Minute, KeepPasses: cfg.KeepPasses, KeepBases: cfg.BookmarkKeep, BudgetPerDay: cfg.ResyncBudget,
 		SameFailure: cfg.SameFailure, Pace: resync.Pace{Min: cfg.BackoffMin, Max: cfg.BackoffMax},
 		Diagnosis: plan.Policy{Debounce: cfg.Debounce, RejoinPromoted: plan.RejoinPolicy(cfg.RejoinPromoted), Restart: plan.RestartPolicy(cfg.Restart)},
 		Converge:  plan.ConvergePolicy{MaxPasses: cfg.ConvergePasses, Short: cfg.ConvergeShort, Rate: uint64(cfg.AssumedRate)},

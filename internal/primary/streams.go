@@ -11,7 +11,7 @@ import (
 
 // Stream starts the upload that a standby asks for, or joins it.
 func (s *Service) Stream(ctx context.Context, r messages.StreamRequest) (*messages.StreamRecord, error) {
-	lease, err := s.duty.on()
+	lease, err := s.on()
 	if err != nil {
 		return nil, err
 	}
@@ -31,6 +31,10 @@ func (s *Service) Stream(ctx context.Context, r messages.StreamRequest) (*messag
 	if need := rec.Estimate + rec.Estimate/20; r.Room > 0 && need > r.Room {
 		return nil, fmt.Errorf("stream of %s to %s: %w: it needs about %d bytes, the reader's pool has %d",
 			spec.Target, r.Node, messages.ErrNoSpace, need, r.Room)
+	}
+	id, _ := messages.SnapshotIDOf(spec.Target)
+	if err := s.standbys.sending(ctx, r.Node, id); err != nil {
+		return nil, fmt.Errorf("stream of %s to %s: %w", spec.Target, r.Node, err)
 	}
 	got, err := s.uploads.Join(ctx, rec, r.Node, r.Not, func(ctx context.Context) (io.ReadCloser, error) {
 		s.log.Info().Str("stream", string(rec.Stream)).Str("target", string(spec.Target)).Str("base", string(spec.Base)).

@@ -49,6 +49,9 @@ type Config struct {
 	TrackAlways bool
 	// KeepPasses is how many snapshots per dataset the lineage keeps.
 	KeepPasses int
+	// KeepBases is how many bookmarks of older ones it keeps: should this node be
+	// promoted, they are bases for whoever was away for long.
+	KeepBases int
 	// BudgetPerDay bounds the resyncs that start by themselves.
 	BudgetPerDay int
 	// SameFailure is how often a resync may fail in the same phase before an operator is

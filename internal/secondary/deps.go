@@ -13,6 +13,7 @@ type Tree interface {
 	List(ctx context.Context, root messages.Dataset) ([]messages.DatasetInfo, error)
 	Histories(ctx context.Context, root messages.Dataset) (map[messages.Dataset]messages.History, error)
 	LocalProperties(ctx context.Context, d messages.Dataset) (map[string]string, error)
+	SnapshotProperties(ctx context.Context, d messages.Dataset, keys ...string) (map[messages.SnapshotName]map[string]string, error)
 }
 
 // Properties writes user and native properties.
@@ -41,6 +42,14 @@ type Builder interface {
 type Destroyer interface {
 	DestroyDataset(ctx context.Context, d messages.Dataset) error
 	DestroySnapshot(ctx context.Context, s messages.SnapshotName) error
+	DestroyBookmark(ctx context.Context, b messages.SnapshotName) error
+}
+
+// Keeper arranges which dataset has which part of the history.
+type Keeper interface {
+	Promote(ctx context.Context, d messages.Dataset) error
+	Bookmark(ctx context.Context, s messages.SnapshotName, short string) error
+	Release(ctx context.Context, s messages.SnapshotName, tag string) error
 }
 
 // ZFS is all that is asked of ZFS.
@@ -50,12 +59,20 @@ type ZFS interface {
 	Receiver
 	Builder
 	Destroyer
+	Keeper
 }
 
 // Database asks the local PostgreSQL.
 type Database interface {
 	Identity(ctx context.Context) (messages.Identity, error)
 	Receiver(ctx context.Context) (messages.Receiver, error)
+}
+
+// Follower points a running standby at another primary.
+type Follower interface {
+	// Upstream is primary_conninfo as it is in force.
+	Upstream(ctx context.Context) (string, error)
+	Follow(ctx context.Context, conninfo string) error
 }
 
 // Server controls the PostgreSQL of one data directory.

@@ -60,6 +60,7 @@ func (s *Service) pass(ctx context.Context, m *messages.Manifest) (plan.PassPlan
 	if err := s.markComplete(ctx, m, pp); err != nil {
 		return pp, report, err
 	}
+	s.noteBases(ctx)
 	report.Millis = s.now().Sub(began).Milliseconds()
 	s.log.Info().Str("snapshot", string(m.ID)).Str("kind", string(report.Kind)).Uint64("bytes", report.Bytes).
 		Int64("ms", report.Millis).Msg("pass complete")
@@ -101,8 +102,12 @@ func (s *Service) passPlan(ctx context.Context, m *messages.Manifest) (plan.Pass
 	if err != nil {
 		return plan.PassPlan{}, err
 	}
+	own, err := s.ownHistories(ctx)
+	if err != nil {
+		return plan.PassPlan{}, err
+	}
 	j := s.journal()
 	return plan.Pass(m, f.History, branches, plan.Options{
-		Full: j.Full && !resting(j.Phase), NewBranch: plan.DefaultBranch + "-" + messages.RelName(j.ID), Current: j.Branch,
+		Full: j.Full && !resting(j.Phase), NewBranch: plan.DefaultBranch + "-" + messages.RelName(j.ID), Current: j.Branch, Live: own,
 	})
 }

@@ -125,7 +125,7 @@ func (s *Service) putStatus(ctx context.Context) {
 	st := messages.NodeStatus{
 		V: messages.Version, Cluster: s.cfg.Cluster, Node: s.cfg.Node, Sidecar: "secondary", Version: s.cfg.Version,
 		At: s.now().UTC(), Role: messages.RoleDown, Identity: s.local, Phase: s.j.Phase, Verdict: s.verdict.Verdict,
-		Reason: s.verdict.Reason, Evidence: s.verdict.Evidence, Base: s.j.Snapshot, Last: s.lastReport, Kept: s.kept,
+		Reason: s.verdict.Reason, Evidence: s.verdict.Evidence, Base: s.j.Snapshot, Bases: s.bases, Last: s.lastReport, Kept: s.kept,
 	}
 	if s.local != nil {
 		st.Role = s.local.Role

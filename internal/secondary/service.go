@@ -18,6 +18,7 @@ import (
 type Deps struct {
 	ZFS       ZFS
 	Database  Database
+	Follower  Follower
 	Postgres  Postgres
 	Processes Processes
 	Hooks     Hooks
@@ -34,6 +35,7 @@ type Service struct {
 	cfg       Config
 	zfs       ZFS
 	db        Database
+	follower  Follower
 	pg        Postgres
 	processes Processes
 	hooks     Hooks
@@ -53,6 +55,7 @@ type Service struct {
 	local      *messages.Identity
 	lastReport *messages.ResyncReport
 	kept       []messages.Dataset
+	bases      []messages.SnapshotID
 
 	// Only the engine touches these.
 	previous plan.Diagnosis
@@ -70,7 +73,8 @@ type Service struct {
 // New wires the service; nothing is started.
 func New(cfg Config, d Deps) *Service {
 	return &Service{
-		cfg: cfg, zfs: d.ZFS, db: d.Database, pg: d.Postgres, processes: d.Processes, hooks: d.Hooks, primary: d.Primary, downloads: d.Downloads,
+		cfg: cfg, zfs: d.ZFS, db: d.Database, follower: d.Follower, pg: d.Postgres, processes: d.Processes, hooks: d.Hooks,
+		primary: d.Primary, downloads: d.Downloads,
 		events: d.Announce, now: d.Now, log: d.Log, out: newOutbox(d.Announce, d.Log),
 		nudge: make(chan struct{}, 1), ready: make(chan struct{}),
 	}
@@ -87,6 +91,7 @@ func (s *Service) Run(ctx context.Context) error {
 	s.mu.Unlock()
 	s.readyOnce.Do(func() { close(s.ready) })
 	s.log.Info().Str("phase", string(j.Phase)).Str("resync", string(j.ID)).Msg("journal read")
+	s.noteBases(ctx)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.out.run(ctx) })
 	g.Go(func() error { return s.present(ctx) })

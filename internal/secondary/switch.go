@@ -95,6 +95,10 @@ func (s *Service) recheck(ctx context.Context, srv Server) (promoted bool, err e
 
 // server is the one of the live tree's data directory, nil when there is none.
 func (s *Service) server(ctx context.Context, l live) (string, Server, error) {
+	l, err := s.described(ctx, l)
+	if err != nil {
+		return "", nil, err
+	}
 	if l.manifest == nil {
 		// A copy that is not of our making: the publisher's layout is the best guess, and
 		// the running pass knows it even when the publisher is away.

@@ -20,7 +20,7 @@ func (s *Service) track(ctx context.Context) error {
 	}
 	m, err := s.toTrack(ctx)
 	if err == nil && m != nil {
-		err = s.follow(ctx, m)
+		err = s.keepUp(ctx, m)
 	}
 	if err != nil {
 		s.trackAt = s.now().Add(trackRetry)
@@ -53,7 +53,7 @@ func (s *Service) toTrack(ctx context.Context) (*messages.Manifest, error) {
 	return nil, nil
 }
 
-func (s *Service) follow(ctx context.Context, m *messages.Manifest) error {
+func (s *Service) keepUp(ctx context.Context, m *messages.Manifest) error {
 	if err := s.matches(ctx, m); err != nil {
 		return err
 	}
