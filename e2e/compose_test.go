@@ -32,7 +32,7 @@ func TestCompose(t *testing.T) {
 	t.Cleanup(func() { c.compose(t, time.Minute*2, "down", "--timeout", "60") })
 	t.Cleanup(func() { c.keepLogs(t) })
 	// As docker-compose.test.yml says; a standby is healthy when it streams.
-	c.compose(t, patience*2, "up", "--detach", "--no-build", "--wait")
+	c.compose(t, 20*time.Minute, "up", "--detach", "--no-build", "--wait")
 	for _, node := range []string{"standby1", "standby2"} {
 		c.hasRows(t, node)
 	}
