@@ -131,6 +131,10 @@ type NodeStatus struct {
 	Base SnapshotID    `json:"base,omitempty"`
 	Last *ResyncReport `json:"last,omitempty"`
 	Kept []Dataset     `json:"kept,omitempty"`
+	// Paused is set while the node does nothing by itself.
+	Paused *Pause `json:"paused,omitempty"`
+	// Transfer is the running one's progress.
+	Transfer *TransferReport `json:"transfer,omitempty"`
 }
 
 // Validate reports what is wrong with the document.

@@ -71,11 +71,18 @@ func PartObject(id StreamID, attempt MessageID, index int) string {
 	return fmt.Sprintf("%s/%s/%08d", id, attempt, index)
 }
 
-// Service is a request subject of the publisher: facts, snapshot, slot, stream.
+// Service is a request subject of the publisher: facts, snapshot, slot, stream,
+// estimate.
 // The node is part of it because micro services share requests among equal
 // subjects.
 func (s Subjects) Service(n NodeName, endpoint string) string {
 	return s.base() + "svc." + string(n) + "." + endpoint
+}
+
+// Operator is a request subject of one sidecar for its operator. The prefix is not
+// that of Service, so that permissions can tell the two kinds of askers apart.
+func (s Subjects) Operator(n NodeName, sidecar string, verb OperatorVerb) string {
+	return s.base() + "op." + string(n) + "." + sidecar + "." + string(verb)
 }
 
 // LeaseKey is the KV key of the lease.
