@@ -75,12 +75,12 @@ func sampleRecord() messages.StreamRecord {
 
 func sampleStatus(id *messages.Identity) *messages.NodeStatus {
 	return &messages.NodeStatus{
-			V: 1, Cluster: "main", Node: "db-2", Sidecar: "secondary", Version: "1.0.0", At: sampleTime, Role: messages.RoleStandby, Identity: id,
-			Phase: messages.PhaseIdle, Verdict: messages.VerdictHealthy, Reason: messages.ReasonStreaming, Evidence: "a wal receiver streams",
-			Base: snapID, Last: sampleReport(), Kept: []messages.Dataset{"tank/pg.pgresync-old"},
-			Paused:   &messages.Pause{By: "dba", Reason: "maintenance", At: sampleTime},
-			Transfer: sampleTransfer(),
-		}
+		V: 1, Cluster: "main", Node: "db-2", Sidecar: "secondary", Version: "1.0.0", At: sampleTime, Role: messages.RoleStandby, Identity: id,
+		Phase: messages.PhaseIdle, Verdict: messages.VerdictHealthy, Reason: messages.ReasonStreaming, Evidence: "a wal receiver streams",
+		Base: snapID, Last: sampleReport(), Kept: []messages.Dataset{"tank/pg.pgresync-old"},
+		Paused:   &messages.Pause{By: "dba", Reason: "maintenance", At: sampleTime},
+		Transfer: sampleTransfer(),
+	}
 }
 
 func sampleReply(id *messages.Identity) *messages.OperatorReply {
