@@ -16,7 +16,7 @@ import (
 	"github.com/pgresync/pgresync/messages"
 )
 
-func operated(t *testing.T, s *natstest.Server, handlers map[messages.OperatorVerb]bus.OperatorHandler) *bus.Bus {
+func operated(t *testing.T, s *natstest.Server, handlers map[messages.OperatorVerb]bus.OperatorHandler) {
 	t.Helper()
 	b := node(t, s, "db2", func(c *bus.Config) { c.Sidecar = messages.SidecarSecondary })
 	run(t, func(ctx context.Context) error { return b.ServeOperator(ctx, handlers) })
@@ -25,7 +25,6 @@ func operated(t *testing.T, s *natstest.Server, handlers map[messages.OperatorVe
 		_, err := nc.Request("$SRV.PING.pgresync-operator", nil, time.Second)
 		return err
 	})
-	return b
 }
 
 func reply(text string) *messages.OperatorReply {

@@ -36,6 +36,7 @@ type Service struct {
 	duty    *duty
 	cat     *catalogue
 	snaps   *snapshotter
+	pause   *pause
 	now     Clock
 	log     zerolog.Logger
 }
@@ -45,8 +46,10 @@ func New(cfg Config, d Deps) *Service {
 	s := &Service{cfg: cfg, db: d.Database, slots: d.Slots, zfs: d.ZFS, uploads: d.Uploads, events: d.Announce, now: d.Now, log: d.Log}
 	s.duty = &duty{cfg: cfg, db: d.Database, lease: d.Leases, now: d.Now, log: d.Log}
 	s.cat = &catalogue{cfg: cfg, zfs: d.ZFS, log: d.Log}
+	s.pause = &pause{zfs: d.ZFS, dataset: cfg.Dataset}
 	s.snaps = &snapshotter{
-		cfg: cfg, cat: s.cat, events: d.Announce, inUse: s.inUse, now: d.Now, log: d.Log, asked: make(chan asker),
+		paused: s.pause.on,
+		cfg:    cfg, cat: s.cat, events: d.Announce, inUse: s.inUse, now: d.Now, log: d.Log, asked: make(chan asker),
 		bracket: &bracket{cfg: cfg, db: d.Database, zfs: d.ZFS, duty: s.duty, now: d.Now},
 	}
 	return s
@@ -54,6 +57,9 @@ func New(cfg Config, d Deps) *Service {
 
 // Run publishes until ctx is done, or something fails that a restart may cure.
 func (s *Service) Run(ctx context.Context) error {
+	if err := s.pause.load(ctx); err != nil {
+		return err
+	}
 	if err := s.cat.load(ctx); err != nil {
 		return err
 	}
@@ -113,9 +119,15 @@ func (s *Service) present(ctx context.Context) error {
 func (s *Service) putStatus(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
+	if err := s.events.PutStatus(ctx, s.status(ctx)); err != nil {
+		s.log.Debug().Err(err).Msg("status not published")
+	}
+}
+
+func (s *Service) status(ctx context.Context) messages.NodeStatus {
 	st := messages.NodeStatus{
-		V: messages.Version, Cluster: s.cfg.Cluster, Node: s.cfg.Node, Sidecar: "primary", Version: s.cfg.Version,
-		At: s.now().UTC(), Role: messages.RoleDown,
+		V: messages.Version, Cluster: s.cfg.Cluster, Node: s.cfg.Node, Sidecar: messages.SidecarPrimary, Version: s.cfg.Version,
+		At: s.now().UTC(), Role: messages.RoleDown, Paused: s.pause.on(),
 	}
 	if id, err := s.db.Identity(ctx); err == nil {
 		st.Role, st.Identity = id.Role, &id
@@ -123,7 +135,5 @@ func (s *Service) putStatus(ctx context.Context) {
 	if m := s.cat.newest(); m != nil {
 		st.Base = m.ID
 	}
-	if err := s.events.PutStatus(ctx, st); err != nil {
-		s.log.Debug().Err(err).Msg("status not published")
-	}
+	return st
 }

@@ -18,6 +18,7 @@ type snapshotter struct {
 	cat     *catalogue
 	events  Announcer
 	inUse   func() map[messages.GUID]bool
+	paused  func() *messages.Pause
 	now     Clock
 	log     zerolog.Logger
 	asked   chan asker
@@ -159,7 +160,7 @@ func (s *snapshotter) schedule(ctx context.Context) error {
 			return ctx.Err()
 		case <-tick.C:
 		}
-		if _, err := s.bracket.duty.on(); err != nil || s.unchanged(ctx) {
+		if _, err := s.bracket.duty.on(); err != nil || s.paused() != nil || s.unchanged(ctx) {
 			continue
 		}
 		// The failure is logged by take; the next tick is the retry.
