@@ -17,13 +17,10 @@ import (
 // no place on the server. Documents that do not decode are reported and left out.
 func (b *Bus) History(ctx context.Context, since time.Time, follow bool, handle func(messages.Event) error) error {
 	err := b.history(ctx, since, follow, handle)
-	if follow && ctx.Err() != nil {
-		return nil
+	if err == nil || follow && ctx.Err() != nil {
+		return nil //nolint:nilerr // to be interrupted is how following ends
 	}
-	if err != nil {
-		return fmt.Errorf("read events of cluster %s: %w", b.cfg.Cluster, classify(err))
-	}
-	return nil
+	return fmt.Errorf("read events of cluster %s: %w", b.cfg.Cluster, classify(err))
 }
 
 func (b *Bus) history(ctx context.Context, since time.Time, follow bool, handle func(messages.Event) error) error {

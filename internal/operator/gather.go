@@ -40,6 +40,8 @@ type Sidecar struct {
 	Silent string
 }
 
+func (s *Sidecar) key() string { return string(s.Node) + " " + s.Sidecar }
+
 // patience is how long one sidecar may take to tell its status.
 const patience = 3 * time.Second
 
@@ -57,7 +59,7 @@ func Gather(ctx context.Context, c Cluster, now time.Time) (*Facts, error) {
 	}
 	wg.Wait()
 	slices.SortFunc(f.Sidecars, func(a, b Sidecar) int {
-		return strings.Compare(string(a.Node)+" "+a.NodeStatus.Sidecar, string(b.Node)+" "+b.NodeStatus.Sidecar)
+		return strings.Compare(a.key(), b.key())
 	})
 	lease, _, err := c.Lease(ctx)
 	switch {
@@ -84,17 +86,6 @@ func ask(ctx context.Context, c Cluster, last messages.NodeStatus) Sidecar {
 		return Sidecar{last, fmt.Sprintf("the %s sidecar of %s answered without a status", last.Sidecar, last.Node)}
 	}
 	return Sidecar{*reply.Status, ""}
-}
-
-// Standbys are the nodes whose secondary sidecar is present, without the publisher.
-func (f *Facts) Standbys() []messages.NodeName {
-	var out []messages.NodeName
-	for _, s := range f.Sidecars {
-		if s.NodeStatus.Sidecar == messages.SidecarSecondary && !f.publishes(s.Node) {
-			out = append(out, s.Node)
-		}
-	}
-	return out
 }
 
 func (f *Facts) publishes(n messages.NodeName) bool { return f.Lease != nil && f.Lease.Node == n }

@@ -3,7 +3,6 @@ package operator_test
 import (
 	"context"
 	"errors"
-	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -172,7 +171,8 @@ func TestWaitSeesAResyncToItsEnd(t *testing.T) {
 	}{
 		"to success, over a restart of the sidecar": {
 			phases("planning", "receiving", "", "receiving", "proving", "idle"),
-			nil, []messages.Phase{"planning", "receiving", "proving", "idle"},
+			nil,
+			[]messages.Phase{"planning", "receiving", "proving", "idle"},
 		},
 		"over a failure that is tried again": {phases("receiving", "waiting", "receiving", "idle"), nil, []messages.Phase{"receiving", "waiting", "receiving", "idle"}},
 		"to needs-operator":                  {phases("receiving", "needs-operator"), operator.ErrFailed, []messages.Phase{"receiving", "needs-operator"}},
@@ -201,11 +201,4 @@ func TestWaitEndsWithItsContext(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	})
-}
-
-func TestStandbysAreAllButThePublisher(t *testing.T) {
-	f := cluster(sidecar("db1", "secondary", nil), standby("db2", 2, 1, nil), standby("db3", 2, 1, nil))
-	if got := f.Standbys(); !slices.Equal(got, []messages.NodeName{"db2", "db3"}) {
-		t.Errorf("got %v", got)
-	}
 }

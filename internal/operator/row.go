@@ -97,7 +97,7 @@ func (r *Row) add(s Sidecar) {
 	if r.Versions == nil {
 		r.Versions = map[string]string{}
 	}
-	r.Versions[s.NodeStatus.Sidecar] = s.Version
+	r.Versions[s.Sidecar] = s.Version
 	if s.At.After(r.SeenAt) {
 		r.SeenAt = s.At
 	}
@@ -110,7 +110,7 @@ func (r *Row) add(s Sidecar) {
 	if s.Paused != nil {
 		r.Paused = s.Paused
 	}
-	secondary := s.NodeStatus.Sidecar == messages.SidecarSecondary
+	secondary := s.Sidecar == messages.SidecarSecondary
 	if secondary != r.Publisher || r.Base == "" {
 		r.base(s.Base)
 	}
