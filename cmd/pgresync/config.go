@@ -31,10 +31,6 @@ func load() (Config, error) {
 	return cfg, err
 }
 
-// inbox is a prefix of the command's own, so that the server's permissions can
-// name it.
-const inbox = "_INBOX_operator"
-
 func (c *Config) bus() bus.Config {
 	urls := c.NATS.URL.List()
 	if c.NATS.URL.IsEmbedded() {
@@ -42,7 +38,11 @@ func (c *Config) bus() bus.Config {
 	}
 	common := settings.Common{Cluster: c.Cluster, Node: deskName(), NATS: c.NATS}
 	out := sidecar.BusConfig(&common, bus.SidecarOperator, urls, 0, zerolog.Nop())
-	out.Provision, out.InboxPrefix = false, inbox
+	out.Provision = false
+	if out.InboxPrefix == "" {
+		// One of the command's own, so that the server's permissions can name it.
+		out.InboxPrefix = "_INBOX_" + string(c.Cluster) + "_operator"
+	}
 	return out
 }
 

@@ -2,6 +2,7 @@ package secondary
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/pgresync/pgresync/internal/plan"
@@ -18,6 +19,12 @@ func (s *Service) dryRun(ctx context.Context, r messages.OperatorRequest) (*mess
 	return reply, nil
 }
 
+// Foresee tells what a resync would do now, to one who does not run the service:
+// the doctor. It changes nothing, and needs no lineage.
+func (s *Service) Foresee(ctx context.Context) (*messages.ResyncPlan, error) {
+	return s.foresee(ctx, messages.OperatorRequest{})
+}
+
 // foresee is plan and passPlan without a deed: against the publisher's newest
 // snapshot, where the resync itself would take a newer one.
 func (s *Service) foresee(ctx context.Context, r messages.OperatorRequest) (*messages.ResyncPlan, error) {
@@ -25,18 +32,25 @@ func (s *Service) foresee(ctx context.Context, r messages.OperatorRequest) (*mes
 	if err != nil {
 		return nil, err
 	}
-	root, err := s.zfs.List(ctx, s.cfg.Lineage)
-	if err != nil {
+	p := &messages.ResyncPlan{Publisher: f.Node, Kind: messages.PassSeed}
+	var branches []plan.Branch
+	switch root, err := s.zfs.List(ctx, s.cfg.Lineage); {
+	case errors.Is(err, messages.ErrNotFound):
+		if root, err = s.zfs.List(ctx, messages.Dataset(s.cfg.Lineage.Pool())); err != nil {
+			return nil, err
+		}
+		p.Available = root[0].Available
+	case err != nil:
 		return nil, err
+	default:
+		p.Available = root[0].Available
+		if branches, err = s.branches(ctx); err != nil {
+			return nil, err
+		}
 	}
-	p := &messages.ResyncPlan{Publisher: f.Node, Kind: messages.PassSeed, Available: root[0].Available}
 	s.foreseeObstacles(ctx, p, f, r)
 	if f.Snapshot == nil {
 		return p, nil // its first one is taken then; nothing is known of it
-	}
-	branches, err := s.branches(ctx)
-	if err != nil {
-		return nil, err
 	}
 	pp, err := plan.Pass(f.Snapshot, f.History, branches, plan.Options{Full: r.Full, NewBranch: plan.DefaultBranch + "-" + messages.RelName(f.Snapshot.ID)})
 	if err != nil {
@@ -70,7 +84,7 @@ func (s *Service) foreseeObstacles(ctx context.Context, p *messages.ResyncPlan, 
 		obstacle(p, fmt.Errorf("the node is paused %s", pause))
 	}
 	j := s.journal()
-	if !resting(j.Phase) {
+	if j.Phase != "" && !resting(j.Phase) {
 		obstacle(p, fmt.Errorf("resync %s runs (%s); another one would join it", j.ID, j.Phase))
 	}
 	j.Trigger, j.Reason, j.Consent = true, messages.ReasonRequested, s.cfg.Diagnosis.RejoinPromoted != plan.RejoinNever
