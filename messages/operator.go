@@ -39,6 +39,9 @@ type OperatorRequest struct {
 	DryRun bool `json:"dry_run,omitempty"`
 	// Full asks for a seed even where a base exists (resync).
 	Full bool `json:"full,omitempty"`
+	// All says that every node was asked: then the request is no consent to replace
+	// one that was promoted (resync).
+	All bool `json:"all,omitempty"`
 	// Resume lifts a pause first (resync).
 	Resume bool `json:"resume,omitempty"`
 }
@@ -71,8 +74,8 @@ func (r *OperatorRequest) fits(verb OperatorVerb) error {
 	switch {
 	case r.DryRun && verb != VerbResync && verb != VerbCleanup:
 		return fmt.Errorf("dry_run: %s has no dry run", verb)
-	case (r.Full || r.Resume) && verb != VerbResync:
-		return fmt.Errorf("full or resume: they mean nothing to %s", verb)
+	case (r.Full || r.All || r.Resume) && verb != VerbResync:
+		return fmt.Errorf("full, all or resume: they mean nothing to %s", verb)
 	}
 	return nil
 }

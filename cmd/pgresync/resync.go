@@ -69,7 +69,7 @@ func (a *app) resyncNodes(ctx context.Context, link *bus.Bus, args []string, o *
 	begun := map[messages.NodeName]messages.ResyncID{}
 	for _, n := range nodes {
 		reply, err := link.Operate(ctx, n, messages.SidecarSecondary, messages.VerbResync, messages.OperatorRequest{
-			By: who(), Reason: o.reason, Full: o.full, DryRun: o.dry, Resume: o.resume,
+			By: who(), Reason: o.reason, Full: o.full, DryRun: o.dry, Resume: o.resume, All: o.all,
 		})
 		if err != nil {
 			errs = append(errs, err)

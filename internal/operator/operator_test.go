@@ -122,11 +122,12 @@ func TestProgress(t *testing.T) {
 		share, rate float64
 		left        time.Duration
 	}{
-		"no transfer":         {nil, 0, 0, 0},
-		"half":                {&messages.TransferReport{Bytes: 500, Estimate: 1000, Millis: 5000}, 0.5, 100, 5 * time.Second},
-		"unknown size":        {&messages.TransferReport{Bytes: 500, Millis: 5000}, 0, 100, 0},
-		"more than estimated": {&messages.TransferReport{Bytes: 1500, Estimate: 1000, Millis: 1000}, 1, 1500, 0},
-		"just begun":          {&messages.TransferReport{Estimate: 1000}, 0, 0, 0},
+		"no transfer":                {nil, 0, 0, 0},
+		"half":                       {&messages.TransferReport{Bytes: 500, Estimate: 1000, Millis: 5000}, 0.5, 100, 5 * time.Second},
+		"unknown size":               {&messages.TransferReport{Bytes: 500, Millis: 5000}, 0, 100, 0},
+		"more than estimated":        {&messages.TransferReport{Bytes: 1500, Estimate: 1000, Millis: 1000}, 1, 1500, 0},
+		"the reader's own reckoning": {&messages.TransferReport{Bytes: 500, Estimate: 1000, Millis: 5000, Rate: 250, LeftMillis: 3000}, 0.5, 250, 3 * time.Second},
+		"just begun":                 {&messages.TransferReport{Estimate: 1000}, 0, 0, 0},
 	} {
 		share, rate, left := operator.Progress(tt.t)
 		if share != tt.share || rate != tt.rate || left != tt.left {

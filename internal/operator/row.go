@@ -201,7 +201,10 @@ func Progress(t *messages.TransferReport) (share, rate float64, left time.Durati
 	if t == nil {
 		return 0, 0, 0
 	}
-	if t.Millis > 0 {
+	switch {
+	case t.Rate > 0:
+		rate = float64(t.Rate)
+	case t.Millis > 0:
 		rate = float64(t.Bytes) / (float64(t.Millis) / 1000)
 	}
 	if t.Estimate == 0 {
@@ -209,7 +212,10 @@ func Progress(t *messages.TransferReport) (share, rate float64, left time.Durati
 	}
 	// An estimate is one: what came beyond it is no reason to show more than all.
 	share = min(float64(t.Bytes)/float64(t.Estimate), 1)
-	if rate > 0 && t.Estimate > t.Bytes {
+	switch {
+	case t.LeftMillis > 0:
+		left = time.Duration(t.LeftMillis) * time.Millisecond
+	case rate > 0 && t.Estimate > t.Bytes:
 		left = time.Duration(float64(t.Estimate-t.Bytes) / rate * float64(time.Second))
 	}
 	return share, rate, left

@@ -87,7 +87,7 @@ func (s *Service) foreseeObstacles(ctx context.Context, p *messages.ResyncPlan, 
 	if j.Phase != "" && !resting(j.Phase) {
 		obstacle(p, fmt.Errorf("resync %s runs (%s); another one would join it", j.ID, j.Phase))
 	}
-	j.Trigger, j.Reason, j.Consent = true, messages.ReasonRequested, s.cfg.Diagnosis.RejoinPromoted != plan.RejoinNever
+	j.Trigger, j.Reason, j.Consent = true, messages.ReasonRequested, !r.All && s.cfg.Diagnosis.RejoinPromoted != plan.RejoinNever
 	obstacle(p, s.gatesOf(ctx, f, j))
 	if f.Snapshot != nil {
 		obstacle(p, s.matches(ctx, f.Snapshot))

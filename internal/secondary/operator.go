@@ -35,7 +35,11 @@ func (s *Service) Resync(ctx context.Context, r messages.OperatorRequest) (*mess
 		}
 	}
 	joins := !resting(s.journal().Phase)
-	err := s.Trigger(ctx, messages.TriggerTarget{Node: s.cfg.Node}, messages.Trigger{V: messages.Version, By: r.By, Reason: r.Reason, Full: r.Full}, s.now())
+	target := messages.TriggerTarget{Node: s.cfg.Node}
+	if r.All {
+		target = messages.TriggerTarget{All: true}
+	}
+	err := s.Trigger(ctx, target, messages.Trigger{V: messages.Version, By: r.By, Reason: r.Reason, Full: r.Full}, s.now())
 	if err != nil {
 		return nil, err
 	}

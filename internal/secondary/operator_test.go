@@ -24,6 +24,7 @@ type opZFS struct {
 	marks     map[string]string
 	history   messages.History
 	destroyed []messages.SnapshotName
+	asked     []messages.Dataset // by List
 }
 
 const opLineage = messages.Dataset("tank/pgresync/main")
@@ -31,6 +32,7 @@ const opLineage = messages.Dataset("tank/pgresync/main")
 func (z *opZFS) List(_ context.Context, d messages.Dataset) ([]messages.DatasetInfo, error) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
+	z.asked = append(z.asked, d)
 	switch d {
 	case opLineage:
 		return []messages.DatasetInfo{
@@ -322,6 +324,36 @@ func TestADryRunTellsKindAndSizes(t *testing.T) {
 				t.Errorf("phase %s after a dry run", ph)
 			}
 		})
+	}
+}
+
+func TestAPausedNodeDoesNotStartPostgreSQL(t *testing.T) {
+	for _, paused := range []bool{true, false} {
+		n := newOpNode(1).paused(t)
+		s, stop := n.start(t)
+		stop() // the engine would look around too
+		if !paused {
+			s.setPaused(nil)
+		}
+		n.zfs.asked = nil
+		s.cure(t.Context(), plan.Diagnosis{Cure: plan.CureStart})
+		if looked := slices.Contains(n.zfs.asked, "tank/pg"); looked == paused {
+			t.Errorf("paused %v: it asked for %v", paused, n.zfs.asked)
+		}
+	}
+}
+
+// An operator who asks all nodes has not said that a promoted one may go.
+func TestARequestToAllNodesIsNoConsent(t *testing.T) {
+	for _, all := range []bool{true, false} {
+		n := newOpNode(1).paused(t)
+		s, _ := n.start(t)
+		if _, err := s.Resync(t.Context(), messages.OperatorRequest{Resume: true, All: all}); err != nil {
+			t.Fatal(err)
+		}
+		if got := s.journal().Consent; got == all {
+			t.Errorf("all %v: consent %v", all, got)
+		}
 	}
 }
 
