@@ -100,7 +100,8 @@ type Account struct {
 	Server     string
 	MaxPayload int64
 	RoundTrip  time.Duration
-	// Store and StoreUsed are bytes of file storage; Store is -1 without a limit.
+	// Store and StoreUsed are bytes of file storage; Store is -1 without a limit, or
+	// when we may not know it.
 	Store, StoreUsed int64
 	// NeedPayload and NeedStore are what documents, streams and buckets need; parts
 	// come on top.
@@ -122,7 +123,11 @@ func (b *Bus) Account(ctx context.Context) (Account, error) {
 		info, err = b.js.AccountInfo(ctx)
 		return err
 	})
-	if a.JetStream == nil {
+	switch {
+	case errors.Is(a.JetStream, messages.ErrPermission):
+		// Nothing of ours needs to know the account's limits.
+		a.JetStream, a.Store = nil, -1
+	case a.JetStream == nil:
 		a.Store, a.StoreUsed = info.Limits.MaxStore, int64(info.Store)
 	}
 	return a, nil

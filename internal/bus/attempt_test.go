@@ -17,7 +17,7 @@ func TestAttemptsFindWhatIsDeniedAndStoreNothing(t *testing.T) {
 		o.Users = []*natsserver.User{
 			{Username: "all", Password: "x"},
 			{Username: "little", Password: "x", Permissions: &natsserver.Permissions{
-				Publish:   &natsserver.SubjectPermission{Allow: []string{names.Event("*", "db2"), "$JS.API.>"}},
+				Publish:   &natsserver.SubjectPermission{Allow: []string{names.Event("*", "db2"), "$JS.API.STREAM.INFO.>"}},
 				Subscribe: &natsserver.SubjectPermission{Allow: []string{"_INBOX_db2.>", "pgresync.main.op.db2.>"}},
 			}},
 		}
@@ -44,6 +44,9 @@ func TestAttemptsFindWhatIsDeniedAndStoreNothing(t *testing.T) {
 		if err := b.AttemptSubscribe(t.Context(), subject); errors.Is(err, messages.ErrPermission) == allowed {
 			t.Errorf("subscribe to %s: %v, want allowed %v", subject, err, allowed)
 		}
+	}
+	if a, err := b.Account(t.Context()); err != nil || a.JetStream != nil || a.Store != -1 {
+		t.Errorf("account that we may not know: %+v, %v", a, err)
 	}
 	// One who may do everything stores nothing either.
 	full := node(t, s, "db3", as("all"))

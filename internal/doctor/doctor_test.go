@@ -3,6 +3,7 @@ package doctor_test
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -173,6 +174,15 @@ func TestSkewWithinUncertainty(t *testing.T) {
 		if got.Check == "clock" && got.Level != doctor.OK {
 			t.Errorf("got %+v", got)
 		}
+	}
+}
+
+func TestWhoMayNotListTheOthersIsReady(t *testing.T) {
+	f := standby()
+	f.Peers, f.PeersDenied = nil, true
+	findings := doctor.Examine(f)
+	if !doctor.Ready(findings) || !slices.ContainsFunc(findings, func(f doctor.Finding) bool { return strings.Contains(f.Text, "may not list") }) {
+		t.Errorf("findings %+v", findings)
 	}
 }
 

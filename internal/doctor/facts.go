@@ -25,7 +25,9 @@ type Facts struct {
 	ZFS      ZFS
 	NATS     NATS
 	Peers    []Peer
-	Resync   Resync
+	// PeersDenied: this user may not list the other sidecars.
+	PeersDenied bool
+	Resync      Resync
 }
 
 // Postgres is the local server and its programs.

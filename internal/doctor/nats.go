@@ -69,10 +69,13 @@ func resources(r *report, f *Facts) {
 }
 
 func peers(r *report, f *Facts) {
-	if f.NATS.Problem != "" {
+	switch {
+	case f.NATS.Problem != "" || f.NATS.JetStreamProblem != "":
 		return
-	}
-	if len(f.Peers) == 0 {
+	case f.PeersDenied:
+		r.ok("peers", "this user may not list the other sidecars, and need not")
+		return
+	case len(f.Peers) == 0:
 		r.ok("peers", "no sidecar of another node is present yet")
 		return
 	}

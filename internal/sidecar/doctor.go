@@ -233,7 +233,9 @@ func (e *Examination) resources(ctx context.Context, link *bus.Bus, parts func(c
 func (e *Examination) peers(ctx context.Context, link *bus.Bus) {
 	present, err := link.Nodes(ctx)
 	if err != nil {
-		return // no bucket yet, or denied: said already
+		// Or there is no bucket yet: then nobody is there.
+		e.Facts.PeersDenied = errors.Is(err, messages.ErrPermission)
+		return
 	}
 	for _, st := range present {
 		if st.Node == e.common.Node {
