@@ -33,8 +33,10 @@ COVER_MIN ?= 90
 
 GOLANGCI_LINT_VERSION := v2.15.0
 NATSCLI_VERSION := v0.5.1
+GOVULNCHECK_VERSION := v1.9.0
 GOLANGCI_LINT := $(TOOLS)/golangci-lint-$(GOLANGCI_LINT_VERSION)
 NATS := $(TOOLS)/nats-$(NATSCLI_VERSION)
+GOVULNCHECK := $(TOOLS)/govulncheck-$(GOVULNCHECK_VERSION)
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS := -s -w -X github.com/pgresync/pgresync/internal/daemon.version=$(VERSION)
@@ -80,6 +82,13 @@ define INSTALL_SERVER
 	@GOFLAGS= CGO_ENABLED=0 GOBIN='$(CURDIR)/bin' $(GO) install \
 		github.com/nats-io/nats-server/v2@$$($(GO) list -m -f '{{.Version}}' github.com/nats-io/nats-server/v2)
 endef
+
+$(GOVULNCHECK):
+	$(call install_tool,golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION),govulncheck)
+
+.PHONY: vulncheck
+vulncheck: $(GOVULNCHECK) ## known vulnerabilities in what is linked; needs https://vuln.go.dev, hence not part of test
+	$(GOVULNCHECK) ./...
 
 .PHONY: prerequisites
 prerequisites:
@@ -155,6 +164,7 @@ demo: lab-binaries ## shows a broken standby being rebuilt, in the lab
 bench-binaries: $(NATS)
 	$(BUILD) -o bin/bench-native ./bench/native
 	$(BUILD) -o bin/bench-plot ./bench/plot
+	$(BUILD) -o bin/bench-increment ./bench/increment
 	$(INSTALL_SERVER)
 	@cp '$(NATS)' bin/nats
 
@@ -188,8 +198,9 @@ fuzz: ## every fuzz target, FUZZTIME each
 	GO='$(GO)' scripts/fuzz $(FUZZTIME)
 
 .PHONY: sim
-sim: ## the simulated standby: a fault at every SIM_EVERY-th point of every story (1: all), and SIM_RANDOM random sequences of faults
+sim: ## five rounds of fail-over, simulated; the simulated standby: a fault at every SIM_EVERY-th point of every story (1: all), and SIM_RANDOM random sequences of faults
 	$(GO) test ./internal/secondary -run 'TestEveryPoint|TestRandomBlows' -timeout 60m -sim.every $(SIM_EVERY) -rapid.checks $(SIM_RANDOM)
+	$(GO) test ./internal/simulation -timeout 30m -sim.rounds 5
 
 .PHONY: cover
 cover: ## coverage of the pure packages; fails below COVER_MIN percent

@@ -39,10 +39,14 @@ func Encode(d Document) ([]byte, error) {
 }
 
 // Decode reads exactly one document into d and validates it. Unknown fields,
-// trailing data, a newer version and an oversized body are errors.
+// trailing data, a newer version and an oversized body are errors. A signature is
+// not looked at: who pins keys opens the document first (Keys.Open).
 func Decode(b []byte, d Document) error { return decode(b, MaxDocument, d) }
 
 func decode(b []byte, limit int, d Document) error {
+	if len(b) <= limit+sigMember {
+		b, _, _ = split(b)
+	}
 	if len(b) > limit {
 		return fmt.Errorf("decode %T: %w: %d bytes are more than the %d allowed", d, ErrBadDocument, len(b), limit)
 	}
@@ -127,6 +131,16 @@ func token(field, value string) error {
 	}
 	return nil
 }
+
+// optionalName refuses what could not be the name of a consumer or stream.
+func optionalName(field, value string) error {
+	if len(value) > 128 || strings.ContainsFunc(value, func(r rune) bool { return r != '_' && r != '-' && !isAlnum(r) }) {
+		return fmt.Errorf("%s: want at most 128 letters, digits, '-' and '_'", field)
+	}
+	return nil
+}
+
+func isAlnum(r rune) bool { return r < 0x80 && (isLowerAlnum(byte(r)) || r >= 'A' && r <= 'Z') }
 
 // hostname refuses what could smuggle a second parameter into a connection
 // string: the lease is read from the network and ends up in primary_conninfo.

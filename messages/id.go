@@ -6,6 +6,7 @@ import (
 	"encoding/base32"
 	"encoding/hex"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -91,10 +92,25 @@ const snapshotPrefix = "pgresync-"
 // ShortName is the part of the snapshots' names after '@'.
 func (i SnapshotID) ShortName() string { return snapshotPrefix + string(i) }
 
+// InheritedName is the short name of the bookmark that a clone has of a version of
+// what it descends from. clone is the clone's own GUID: bookmarks of one name in two
+// datasets of a chain would halt the pool when one is promoted
+// (docs/adr/0010-what-a-promoted-node-offers.md).
+func (i SnapshotID) InheritedName(clone GUID) string {
+	return i.ShortName() + "." + strconv.FormatUint(uint64(clone), 36)
+}
+
 // SnapshotIDOf reads the id out of a snapshot's or bookmark's name, false when
 // the name is not of our making.
 func SnapshotIDOf(n SnapshotName) (SnapshotID, bool) {
 	s, ok := strings.CutPrefix(n.Short(), snapshotPrefix)
+	if n.IsBookmark() {
+		id, clone, inherited := strings.Cut(s, ".")
+		if inherited && (clone == "" || strings.Trim(clone, "0123456789abcdefghijklmnopqrstuvwxyz") != "") {
+			return "", false
+		}
+		s = id
+	}
 	if !ok || checkID("snapshot id", s) != nil {
 		return "", false
 	}

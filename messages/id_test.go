@@ -43,11 +43,16 @@ func TestSnapshotIDOf(t *testing.T) {
 	if id, ok := messages.SnapshotIDOf(bookmark); !ok || id != snapID {
 		t.Errorf("SnapshotIDOf(%q) = %q, %v", bookmark, id, ok)
 	}
+	inherited := messages.SnapshotName("tank#" + snapID.InheritedName(big))
+	if id, ok := messages.SnapshotIDOf(inherited); !ok || id != snapID || inherited == bookmark {
+		t.Errorf("SnapshotIDOf(%q) = %q, %v", inherited, id, ok)
+	}
 	// What looks like ours is not: it would be destroyed (I-2).
 	for _, n := range []messages.SnapshotName{
 		"tank@hourly", "tank@pgresync-", "tank@pgresync-x", "tank@pgresync-by-hand-before-upgrade", "tank", "", "tank@" + messages.SnapshotName(snapID),
 		"tank@my-" + messages.SnapshotName(snapID.ShortName()), "tank@" + messages.SnapshotName(snapID.ShortName()) + "x",
 		"tank@pgresync-" + messages.SnapshotName(strings.ToUpper(string(snapID))), "pgresync-" + messages.SnapshotName(snapID),
+		"tank@" + messages.SnapshotName(snapID.InheritedName(1)), bookmark + ".", bookmark + ".by-hand", bookmark + ".a.b",
 	} {
 		if id, ok := messages.SnapshotIDOf(n); ok {
 			t.Errorf("SnapshotIDOf(%q) = %q", n, id)

@@ -22,6 +22,8 @@ const (
 	PropManifest = "pgresync:manifest"
 	// PropJournal holds a standby's journal, on its lineage root.
 	PropJournal = "pgresync:journal"
+	// PropStandbys is what a publisher knows of the standbys' bases, on its live dataset.
+	PropStandbys = "pgresync:standbys"
 	// PropResync is the resync that made a live, next or old dataset.
 	PropResync = "pgresync:resync"
 	// PropReplaced is the time a dataset that was here before us was set aside.
@@ -38,6 +40,9 @@ const (
 	StateBracketing = "bracketing"
 	StateComplete   = "complete"
 )
+
+// HoldTag is on every snapshot that a publisher keeps (zfs-hold(8)).
+const HoldTag = "pgresync"
 
 // MaxProperty is the longest user property value in bytes that OpenZFS takes
 // (ZAP_MAXVALUELEN is 8192 with the NUL, OpenZFS 2.1 to 2.4).

@@ -102,3 +102,14 @@ type WALInfo struct {
 	// Oldest is the first position still in pg_wal.
 	Oldest LSN
 }
+
+// SlotUse is a slot with what it costs the publisher.
+type SlotUse struct {
+	SlotState
+	// HoldsXmin is whether it holds back vacuum: hot_standby_feedback's xmin outlives
+	// the standby that reported it.
+	HoldsXmin bool
+	// InactiveSince is zero while it is used, and when the server does not say
+	// (before PostgreSQL 17).
+	InactiveSince time.Time
+}

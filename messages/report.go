@@ -1,6 +1,9 @@
 package messages
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // Phase is a state of the resync machine; the same word in journal, report,
 // metric and log.
@@ -128,17 +131,26 @@ type NodeStatus struct {
 	Evidence string    `json:"evidence,omitempty"`
 	// Base is the newest complete snapshot of the lineage, or the newest one
 	// published.
-	Base SnapshotID    `json:"base,omitempty"`
-	Last *ResyncReport `json:"last,omitempty"`
-	Kept []Dataset     `json:"kept,omitempty"`
+	Base SnapshotID `json:"base,omitempty"`
+	// Bases are the snapshots that a standby can receive an increment on, newest
+	// first; the publisher keeps them as bases. At most MaxBases.
+	Bases []SnapshotID  `json:"bases,omitempty"`
+	Last  *ResyncReport `json:"last,omitempty"`
+	Kept  []Dataset     `json:"kept,omitempty"`
 	// Paused is set while the node does nothing by itself.
 	Paused *Pause `json:"paused,omitempty"`
 	// Transfer is the running one's progress.
 	Transfer *TransferReport `json:"transfer,omitempty"`
 }
 
+// MaxBases bounds what a publisher keeps for one standby.
+const MaxBases = 8
+
 // Validate reports what is wrong with the document.
 func (s *NodeStatus) Validate() error {
+	if len(s.Bases) > MaxBases {
+		return fmt.Errorf("bases: want at most %d, have %d", MaxBases, len(s.Bases))
+	}
 	if err := firstError(version(s.V), required("cluster", string(s.Cluster)), required("node", string(s.Node)), required("sidecar", s.Sidecar)); err != nil || s.Identity == nil {
 		return err
 	}

@@ -69,7 +69,7 @@ func sampleTransfer() *messages.TransferReport {
 func sampleRecord() messages.StreamRecord {
 	return messages.StreamRecord{
 		V: 1, Stream: streamID, Cluster: "main", Node: "db-1", Dataset: "ts fast", To: 12, From: 11, Flags: messages.FlagsRaw, Resumed: true,
-		Attempt: msgID, State: messages.StreamRunning, Estimate: big, Sent: 3, Rate: 5, LeftMillis: 6, Paused: true, Parts: 4, Readers: []messages.NodeName{"db-2", "db-3"}, Error: "x", Lease: 7, At: sampleTime,
+		Attempt: msgID, State: messages.StreamRunning, Consumer: "part_x_db-2_Y", Estimate: big, Sent: 3, Rate: 5, LeftMillis: 6, Paused: true, Parts: 4, Readers: []messages.NodeName{"db-2", "db-3"}, Error: "x", Lease: 7, At: sampleTime,
 	}
 }
 
@@ -77,7 +77,7 @@ func sampleStatus(id *messages.Identity) *messages.NodeStatus {
 	return &messages.NodeStatus{
 		V: 1, Cluster: "main", Node: "db-2", Sidecar: "secondary", Version: "1.0.0", At: sampleTime, Role: messages.RoleStandby, Identity: id,
 		Phase: messages.PhaseIdle, Verdict: messages.VerdictHealthy, Reason: messages.ReasonStreaming, Evidence: "a wal receiver streams",
-		Base: snapID, Last: sampleReport(), Kept: []messages.Dataset{"tank/pg.pgresync-old"},
+		Base: snapID, Bases: []messages.SnapshotID{snapID, baseID}, Last: sampleReport(), Kept: []messages.Dataset{"tank/pg.pgresync-old"},
 		Paused:   &messages.Pause{By: "dba", Reason: "maintenance", At: sampleTime},
 		Transfer: sampleTransfer(),
 	}

@@ -91,6 +91,9 @@ type StreamRecord struct {
 	// never spliced.
 	Attempt MessageID   `json:"attempt"`
 	State   StreamState `json:"state"`
+	// Consumer is the asker's durable consumer on Subjects.PartsStream, in an answer
+	// only: who knows the name may read and acknowledge in the asker's place.
+	Consumer string `json:"consumer,omitempty"`
 	// Estimate is zfs send -nP's, in bytes; 0 when unknown.
 	Estimate uint64 `json:"estimate,string"`
 	// Sent is what has been uploaded so far, in bytes.
@@ -118,6 +121,7 @@ func (r *StreamRecord) Validate() error {
 		token("attempt", string(r.Attempt)),
 		nonZero("to", uint64(r.To)),
 		r.Flags.validate(),
+		optionalName("consumer", r.Consumer),
 	)
 }
 

@@ -20,8 +20,9 @@ func (s Subjects) PartsStream() string { return "PGRESYNC_" + string(s.Cluster) 
 // stream records: JetStream prefixes them differently.
 func (s Subjects) Bucket() string { return "pgresync-" + string(s.Cluster) }
 
-// PresenceBucket is the KV bucket of node status records.
-func (s Subjects) PresenceBucket() string { return "pgresync-" + string(s.Cluster) + "-nodes" }
+// PresenceBucket is the KV bucket of node status records. No cluster's name has
+// an underscore, so that it is no other cluster's Bucket.
+func (s Subjects) PresenceBucket() string { return "pgresync-" + string(s.Cluster) + "_nodes" }
 
 // Events is the wildcard of all events.
 func (s Subjects) Events() string { return s.base() + "event.>" }
@@ -73,10 +74,32 @@ func PartObject(id StreamID, attempt MessageID, index int) string {
 
 // Service is a request subject of the publisher: facts, snapshot, slot, stream,
 // estimate.
-// The node is part of it because micro services share requests among equal
-// subjects.
-func (s Subjects) Service(n NodeName, endpoint string) string {
-	return s.base() + "svc." + string(n) + "." + endpoint
+// The publisher is part of it because micro services share requests among equal
+// subjects, and the asker because server permissions guard subjects: a node must
+// not drop another one's slot.
+func (s Subjects) Service(publisher NodeName, endpoint string, asker NodeName) string {
+	return s.base() + "svc." + string(publisher) + "." + endpoint + "." + string(asker)
+}
+
+// ServiceOf is the wildcard of one endpoint's askers.
+func (s Subjects) ServiceOf(publisher NodeName, endpoint string) string {
+	return s.base() + "svc." + string(publisher) + "." + endpoint + ".*"
+}
+
+// ParseAsker reads the asker out of a Service subject.
+func ParseAsker(subject string) (NodeName, error) {
+	n, err := ParseNodeName(subject[strings.LastIndexByte(subject, '.')+1:])
+	if err != nil {
+		return "", fmt.Errorf("asker in subject %q: %w", clip(subject), err)
+	}
+	return n, nil
+}
+
+// MayReply reports whether an answer may go to subject, which the asker chose. The
+// server does not check it against the asker's permissions, so that an answer to
+// a subject of ours would be a document in the publisher's name.
+func (s Subjects) MayReply(subject string) bool {
+	return subject != "" && !strings.HasPrefix(subject, "$") && !strings.HasPrefix(subject, "pgresync.")
 }
 
 // Operator is a request subject of one sidecar for its operator. The prefix is not
@@ -100,6 +123,19 @@ type TriggerTarget struct {
 	Snapshot bool
 	All      bool
 	Node     NodeName
+}
+
+// CheckTriggerSubject refuses what is no trigger of any cluster.
+func CheckTriggerSubject(subject string) error {
+	tokens := strings.SplitN(subject, ".", 3)
+	if len(tokens) < 3 || tokens[0] != "pgresync" {
+		return fmt.Errorf("trigger subject %q: want pgresync.<cluster>.trigger.…", clip(subject))
+	}
+	cluster, err := ParseClusterName(tokens[1])
+	if err == nil {
+		_, err = Subjects{Cluster: cluster}.ParseTrigger(subject)
+	}
+	return err
 }
 
 // ParseTrigger reads a trigger's subject.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -137,6 +138,39 @@ func explain(log string) (messages.Reason, string) {
 		}
 	}
 	return messages.ReasonServerDown, lastSevere(log)
+}
+
+// ofTheData are what PostgreSQL says of data that is missing or damaged, notOfData
+// what it says of its surroundings (15, xlog.c, xlogrecovery.c, md.c, guc-file.l,
+// pqcomm.c, sysv_shmem.c, dfmgr.c; those in TestFailedStartsAreClassed as measured).
+var (
+	ofTheData = []string{
+		"could not locate a valid checkpoint record", "invalid checkpoint record", "could not locate required checkpoint record",
+		"incorrect checksum in control file", "calculated CRC checksum does not match", "pg_control", "backup_label contains data inconsistent",
+		"could not open directory \"pg_", "could not access status of transaction", "could not open file \"pg_xact", "could not open file \"global/",
+		"could not open file \"base/", "could not read file \"base/", "invalid page in block", "could not read block", "Input/output error",
+		"WAL ends before end of online backup", "WAL ends before consistent recovery point",
+	}
+	notOfData = []string{
+		"could not bind", "could not create any", "contains errors", "could not load library", "could not access file \"", "could not create lock file",
+		"lock file \"", "shared memory", "could not create semaphores", "No space left on device", "has invalid permissions", "has wrong ownership",
+		"could not load server certificate", "could not load pg_hba.conf", "unrecognized configuration parameter", "Permission denied",
+	}
+)
+
+// damage tells from a log whether the data is the cause of a failed start; known is
+// false when it says nothing that we know.
+func damage(log string) (damaged, known bool) {
+	has := func(texts []string) bool {
+		return slices.ContainsFunc(texts, func(text string) bool { return strings.Contains(log, text) })
+	}
+	switch {
+	case has(notOfData):
+		return false, true
+	case has(ofTheData):
+		return true, true
+	}
+	return false, false
 }
 
 // lastSevere finds the first PANIC, or else the last FATAL that does not merely

@@ -217,6 +217,25 @@ func (r *rig) looksClean(t *testing.T) {
 	}
 }
 
+func TestConfiguredIsWhatTheCopyWouldStartWith(t *testing.T) {
+	r := newRig(t)
+	p := pgops.NewPreparer(r.primary.BinDir)
+	read := func(want int) {
+		t.Helper()
+		if err := p.Prepare(t.Context(), r.setup); err != nil {
+			t.Fatal(err)
+		}
+		got, err := p.Configured(t.Context(), r.setup, []string{"max_connections", "no such; name"})
+		if diff := cmp.Diff(map[string]int{"max_connections": want}, got); err != nil || diff != "" {
+			t.Errorf("%v (-want +got):\n%s", err, diff)
+		}
+	}
+	read(30)
+	// Raised, in a copy that was prepared already.
+	r.setup.Settings["max_connections"] = "40"
+	read(40)
+}
+
 func TestPrepareRefuses(t *testing.T) {
 	r := newRig(t)
 	good := r.setup

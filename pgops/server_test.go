@@ -170,6 +170,68 @@ func TestServerWithoutDataDirectory(t *testing.T) {
 	}
 }
 
+func TestFailedStartsAreClassed(t *testing.T) {
+	cut := func(t *testing.T, c *pgtest.Cluster, name string) {
+		t.Helper()
+		if err := os.Truncate(filepath.Join(c.DataDir, name), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, test := range map[string]struct {
+		spoil          func(t *testing.T, c *pgtest.Cluster)
+		damaged, known bool
+	}{
+		"no WAL": {func(t *testing.T, c *pgtest.Cluster) {
+			t.Helper()
+			files, err := filepath.Glob(filepath.Join(c.DataDir, "pg_wal", "0*"))
+			for _, f := range files {
+				err = errors.Join(err, os.Remove(f))
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}, true, true},
+		"an empty pg_control": {func(t *testing.T, c *pgtest.Cluster) { t.Helper(); cut(t, c, "global/pg_control") }, true, true},
+		"no pg_xact": {func(t *testing.T, c *pgtest.Cluster) {
+			t.Helper()
+			if err := os.RemoveAll(filepath.Join(c.DataDir, "pg_xact")); err != nil {
+				t.Fatal(err)
+			}
+		}, true, true},
+		"a syntax error": {func(t *testing.T, c *pgtest.Cluster) {
+			t.Helper()
+			c.Append(t, "postgresql.conf", "max_connections = = 3\n")
+		}, false, true},
+		"a library that is not there": {func(t *testing.T, c *pgtest.Cluster) {
+			t.Helper()
+			c.Append(t, "postgresql.conf", "shared_preload_libraries = 'nowhere'\n")
+		}, false, true},
+		"no permission": {func(t *testing.T, c *pgtest.Cluster) {
+			t.Helper()
+			if err := os.Chmod(c.DataDir, 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}, false, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := pgtest.New(t, pgtest.Options{})
+			s := server(t, c)
+			if err := s.Stop(t.Context(), pgops.StopFast); err != nil {
+				t.Fatal(err)
+			}
+			test.spoil(t, c)
+			err := s.Start(t.Context())
+			e, ok := errors.AsType[*pgops.StartError](err)
+			if !ok {
+				t.Fatalf("got %v, want a StartError", err)
+			}
+			if damaged, known := e.DataDamaged(); damaged != test.damaged || known != test.known {
+				t.Errorf("damaged %v, known %v; want %v, %v\n%s", damaged, known, test.damaged, test.known, e.LogTail)
+			}
+		})
+	}
+}
+
 // PG-7: a standby whose max_connections is lower than its primary's.
 func TestStartSaysThatSettingsAreTooLow(t *testing.T) {
 	for name, settings := range map[string]map[string]string{

@@ -59,6 +59,15 @@ func (e *StartError) Unwrap() []error {
 // StartReason is Reason, for callers that do not know this type.
 func (e *StartError) StartReason() messages.Reason { return e.Reason }
 
+// DataDamaged reports, for callers that do not know this type, whether the log says
+// that the data is the cause; known is false when it says nothing of it.
+func (e *StartError) DataDamaged() (damaged, known bool) {
+	if e.Running || e.Reason != messages.ReasonServerDown {
+		return false, false
+	}
+	return damage(e.LogTail)
+}
+
 func clipFront(s string, most int) string {
 	if len(s) <= most {
 		return s

@@ -66,15 +66,47 @@ func (z *ZFS) Rename(ctx context.Context, from, to messages.Dataset) error {
 	return z.run(ctx, a, "rename", "-u", string(from), string(to))
 }
 
-// Promote makes a clone own the history it shares with its origin. It is no
-// error if d is no clone (any more).
+// Promote makes a clone own the history it shares with its origin: snapshots up
+// to the origin move to it, holds and properties included, and so do the bookmarks
+// of that time. It is no error if d is no clone (any more).
+//
+// messages.ErrExists means that a bookmark would move to where one of its name is.
+// That is never tried: OpenZFS 2.3.9 does not refuse it, it halts the pool (a
+// failed assertion behind zfs promote, which then never returns).
 func (z *ZFS) Promote(ctx context.Context, d messages.Dataset) error {
 	a := on("promote", d)
 	got, err := z.get(ctx, a, "origin")
 	if err != nil || orEmpty(got["origin"].value) == "" {
 		return err
 	}
+	origin := messages.SnapshotName(got["origin"].value)
+	if err := z.checkPromotion(ctx, a, d, origin.Dataset()); err != nil {
+		return err
+	}
 	return z.run(ctx, a, "promote", string(d))
+}
+
+// checkPromotion is stricter than need be: bookmarks younger than the origin stay.
+func (z *ZFS) checkPromotion(ctx context.Context, a act, d, from messages.Dataset) error {
+	taken := map[string]bool{}
+	for _, of := range []messages.Dataset{d, from} {
+		out, err := z.output(ctx, a, "list", "-Hp", "-d", "1", "-t", "bookmark", "-o", "name", string(of))
+		if err != nil {
+			return err
+		}
+		rows, err := parseTable(out, 1)
+		if err != nil {
+			return a.wrap(err)
+		}
+		for _, row := range rows {
+			b := messages.SnapshotName(row[0])
+			if taken[b.Short()] && b.Dataset() == from {
+				return a.is(messages.ErrExists, "%s has a bookmark %s too: destroy one of them first", from, b.Short())
+			}
+			taken[b.Short()] = taken[b.Short()] || b.Dataset() == d
+		}
+	}
+	return nil
 }
 
 // Mount mounts d alone. It is no error if it is mounted.

@@ -69,12 +69,29 @@ func (z *ZFS) Bookmark(ctx context.Context, s messages.SnapshotName, short strin
 	if err := errors.Join(isSnapshot(s), checkName(string(b))); err != nil {
 		return a.wrap(err)
 	}
-	err := z.run(ctx, a, "bookmark", string(s), string(b))
+	return z.bookmark(ctx, a, s, b)
+}
+
+// BookmarkIn makes the bookmark short of s in d: a dataset that descends from s by one or more clones. s is a snapshot, or a bookmark
+// (OpenZFS 2.0). zfs send then takes it for a version of d's own, and the stream is
+// no clone's (DRR_FLAG_CLONE), so that a receiver which has s can go on in place.
+// It is no error if it is there with the same GUID.
+func (z *ZFS) BookmarkIn(ctx context.Context, s messages.SnapshotName, d messages.Dataset, short string) error {
+	b := messages.SnapshotName(string(d) + "#" + short)
+	a := on("bookmark "+string(s)+" as", b)
+	if err := checkName(string(s), string(b)); err != nil {
+		return a.wrap(err)
+	}
+	return z.bookmark(ctx, a, s, b)
+}
+
+func (z *ZFS) bookmark(ctx context.Context, a act, of, b messages.SnapshotName) error {
+	err := z.run(ctx, a, "bookmark", string(of), string(b))
 	if !errors.Is(err, messages.ErrExists) {
 		return err
 	}
 	have, err1 := z.guid(ctx, a.op, b)
-	want, err2 := z.guid(ctx, a.op, s)
+	want, err2 := z.guid(ctx, a.op, of)
 	if err := errors.Join(err1, err2); err != nil {
 		return err
 	}

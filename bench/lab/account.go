@@ -153,9 +153,15 @@ func (s *setup) run(ctx context.Context, n *world.Node) ([]account.Line, error) 
 }
 
 func (s *setup) create(ctx context.Context, n *world.Node) error {
-	argv := []string{"zfs", "create", "-o", "mountpoint=/srv/pg", "-o", "recordsize=16K", "-o", "compression=lz4"}
+	argv := []string{"zfs", "create", "-o", "mountpoint=/srv/pg"}
+	// zfs create refuses a property that is named twice.
+	properties := map[string]string{"recordsize": "16K", "compression": "lz4"}
 	for _, p := range s.properties {
-		argv = append(argv, "-o", p)
+		name, value, _ := strings.Cut(p, "=")
+		properties[name] = value
+	}
+	for name, value := range properties {
+		argv = append(argv, "-o", name+"="+value)
 	}
 	if _, err := n.Run(ctx, append(argv, n.Live())...); err != nil {
 		return err

@@ -50,7 +50,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	change := f.String("change", "32MiB", "what is written between two copies")
 	f.IntVar(&o.repeat, "repeat", 3, "increments of each kind and size")
 	f.StringVar(&o.only, "only", ".", "regular expression of the methods, or of the set-ups to account for")
-	f.DurationVar(&o.limit, "limit", 30*time.Minute, "begin with nothing new after that long")
+	f.DurationVar(&o.limit, "limit", defaultLimit(args[0]), "begin with nothing new after that long")
 	f.StringVar(&o.scratch, "scratch", "", "directory for the pools; by default they are in memory")
 	if err := f.Parse(args[1:]); err != nil {
 		return err
@@ -78,3 +78,12 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 }
 
 func (o options) result(name string) string { return filepath.Join(o.out, name) }
+
+// defaultLimit: what an increment holds does not depend on the clock, and most of
+// it is known after the first set-ups.
+func defaultLimit(command string) time.Duration {
+	if command == "account" {
+		return 8 * time.Minute
+	}
+	return 30 * time.Minute
+}

@@ -68,6 +68,9 @@ func (b *bench) cases() []testCase {
 		add("part, 10 ms", fmt.Sprintf("parts of %d MiB", n), sweep, map[string]float64{"part MiB": float64(n)}, true,
 			path(setup{part: n * mib, delay: delay}))
 	}
+	for _, kind := range []string{"put", "get"} {
+		add("apart, 10 ms", kind+" alone", sweep, nil, false, path(setup{apart: kind, discard: true, delay: delay}))
+	}
 	for _, n := range []int{1, 2, 4, 8, 16, 32} {
 		add("flight, 10 ms", fmt.Sprintf("put, %d MiB in flight", n), sweep, map[string]float64{"in flight MiB": float64(n)}, false,
 			path(setup{flight: n * mib, apart: "put", delay: delay}))

@@ -5,6 +5,7 @@ import (
 	"io"
 	"slices"
 
+	"github.com/pgresync/pgresync/bench/account"
 	"github.com/pgresync/pgresync/bench/report"
 )
 
@@ -18,7 +19,11 @@ func printTables(w io.Writer, r *report.Report) {
 	}
 	for _, g := range groups {
 		_, _ = fmt.Fprintln(w)
-		if r.Group(g)[0].Params["database MiB"] == 0 {
+		switch rows := r.Group(g); {
+		case rows[0].Params == nil:
+			printClasses(w, rows)
+			continue
+		case rows[0].Params["database MiB"] == 0:
 			r.Markdown(w, g)
 			continue
 		}
@@ -43,5 +48,22 @@ func cell(row *report.Row, value string) string {
 		return fmt.Sprintf("%.1f MiB", s.Median/(1<<20))
 	default:
 		return fmt.Sprintf("%.1f (%.1f–%.1f)", s.Median, s.Min, s.Max)
+	}
+}
+
+// printClasses prints what the increments hold, MiB, one set-up a line.
+func printClasses(w io.Writer, rows []*report.Row) {
+	mib := func(row *report.Row, classes ...account.Class) string {
+		var sum float64
+		for _, c := range classes {
+			sum += row.Value(string(c)).Median
+		}
+		return fmt.Sprintf("%.2f", sum/(1<<20))
+	}
+	_, _ = fmt.Fprintln(w, "| set-up | all, MiB | relations and their maps | WAL | unlogged, temporary | logs | the rest |\n|---|---|---|---|---|---|---|")
+	for _, r := range rows {
+		_, _ = fmt.Fprintf(w, "| %s | **%.2f** | %s | %s | %s | %s | %s |\n", r.Name, float64(r.Bytes)/(1<<20),
+			mib(r, account.Relations, account.Maps), mib(r, account.WAL), mib(r, account.Unlogged, account.Temporary), mib(r, account.Logs),
+			mib(r, account.Status, account.Other, account.Unnamed, account.Records))
 	}
 }

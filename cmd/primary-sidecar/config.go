@@ -25,6 +25,9 @@ type Config struct {
 	SnapshotInterval time.Duration     `split_words:"true" default:"1h" min:"0s" desc:"Time between snapshots that nobody asked for; 0 takes snapshots only when asked."`
 	SnapshotKeep     int               `split_words:"true" default:"3" min:"1" desc:"Snapshots to keep. Those that a transfer needs are kept beyond it."`
 	BookmarkKeep     int               `split_words:"true" default:"50" min:"1" desc:"Bookmarks of past snapshots to keep; each can be the base of an increment and takes next to no room."`
+	StandbyExpiry    time.Duration     `split_words:"true" default:"720h" min:"1h" desc:"How long the bases of a standby are kept that has not been seen."`
+	SlotExpiry       time.Duration     `split_words:"true" default:"24h" min:"1m" desc:"How long a replication slot of pgresync may stay unused before it is dropped. A standby that comes back later is resynced by an increment."`
+	SlotXminExpiry   time.Duration     `split_words:"true" default:"1h" min:"1m" desc:"The same for a slot that holds back vacuum, which hot_standby_feedback of a dead standby does."`
 	PoolLimit        int               `split_words:"true" default:"90" min:"1" max:"100" desc:"Percentage of the pool in use from which on no snapshot is taken."`
 	SendWAL          string            `split_words:"true" default:"auto" oneof:"auto always" desc:"Whether pg_wal travels when it is a dataset of its own: auto leaves it out, because standbys stream it; always sends it, so that a standby starts without the primary."`
 	IgnoreDatasets   settings.RelNames `split_words:"true" desc:"Children of the live dataset that hold nothing of the cluster, by relative name, separated by commas. Others of that kind are refused."`
@@ -75,6 +78,9 @@ func (c *Config) validateServer() error {
 	}
 	if c.NATS.Replicas != 1 {
 		complaints = append(complaints, fmt.Errorf("PGRESYNC_NATS_REPLICAS: %d: the embedded server is a single one, want 1", c.NATS.Replicas))
+	}
+	if n := c.NATS; n.PasswordFile != "" || n.TokenFile != "" || n.Nkey != "" || n.Creds != "" {
+		complaints = append(complaints, errors.New("PGRESYNC_NATS_PASSWORD_FILE, _TOKEN_FILE, _NKEY and _CREDS: the embedded server knows PGRESYNC_NATS_USER with PGRESYNC_NATS_PASSWORD, and PGRESYNC_NATS_TOKEN, only"))
 	}
 	return errors.Join(complaints...)
 }

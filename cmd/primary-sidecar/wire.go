@@ -60,12 +60,14 @@ func serve(ctx context.Context, cfg Config, log zerolog.Logger) error {
 		return err
 	}
 	defer closeServer()
-	link, err := bus.Connect(ctx, sidecar.BusConfig(&cfg.Common, "primary", urls, cfg.LeaseTTL, log))
+	link, err := sidecar.Connect(ctx, &cfg.Common, "primary", urls, cfg.LeaseTTL, log)
 	if err != nil {
 		return err
 	}
 	defer link.Close()
-	store, err := stream.NewStore(link.JetStream(), streamConfig(cfg))
+	parts := streamConfig(cfg)
+	parts.Signer = link.Signer()
+	store, err := stream.NewStore(link.JetStream(), parts)
 	if err != nil {
 		return err
 	}
@@ -85,9 +87,11 @@ func serve(ctx context.Context, cfg Config, log zerolog.Logger) error {
 		sidecar.Loop{Name: "publisher", Run: svc.Run},
 		sidecar.Loop{Name: "requests", Run: func(ctx context.Context) error { return link.Serve(ctx, svc) }},
 		sidecar.Loop{Name: "operator", Run: func(ctx context.Context) error { return link.ServeOperator(ctx, operator(svc)) }},
-		// One durable for all publishers: whoever is on duty obeys.
+		// One durable for all publishers: whoever is on duty reads it and obeys.
 		sidecar.Loop{Name: "triggers", Run: func(ctx context.Context) error {
-			return link.Triggers(ctx, "primary", triggers, cfg.TriggerMaxAge, svc.Trigger)
+			return svc.WhilePublishing(ctx, func(ctx context.Context) error {
+				return link.Triggers(ctx, "primary", triggers, cfg.TriggerMaxAge, svc.Trigger)
+			})
 		}},
 	)
 }
@@ -139,6 +143,7 @@ func serviceConfig(cfg Config, leaseTTL time.Duration) primary.Config {
 		SendWAL: cfg.SendWAL == "always", Host: cfg.AdvertiseHost, Port: cfg.AdvertisePort,
 		Interval: cfg.SnapshotInterval, Gather: cfg.Gather, LeaseTTL: leaseTTL, PoolLimit: cfg.PoolLimit,
 		KeepSnapshots: cfg.SnapshotKeep, KeepBookmarks: cfg.BookmarkKeep,
+		StandbyExpiry: cfg.StandbyExpiry, SlotExpiry: cfg.SlotExpiry, SlotXminExpiry: cfg.SlotXminExpiry,
 	}
 }
 

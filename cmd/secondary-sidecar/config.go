@@ -22,13 +22,14 @@ type Config struct {
 	PGStopTimeout    time.Duration     `split_words:"true" default:"1m" min:"1s" desc:"Longest time for a fast shut-down; after it the shut-down is immediate."`
 	PrimaryConninfo  settings.Conninfo `split_words:"true" desc:"Parameters for primary_conninfo, like user=replicator passfile=/etc/pgresync/passfile. Host and port follow the publisher's lease unless they are given here."`
 	PostgresSettings settings.Pairs    `split_words:"true" desc:"Settings of PostgreSQL for this standby as name=value items, separated by commas; they win over what came with the copy."`
-	KeepFiles        settings.Words    `split_words:"true" default:"postgresql.conf,pg_hba.conf,pg_ident.conf" desc:"Files of the data directory that each new copy takes over from the one it replaces, separated by commas."`
+	LowSettings      string            `split_words:"true" default:"raise" oneof:"raise refuse" desc:"Parameters like max_connections that are lower here than on the primary, with which PostgreSQL would not start: whether to raise them in the new copy or to refuse the resync before the old copy is stopped."`
+	KeepFiles        settings.Words    `split_words:"true" default:"postgresql.conf,pg_hba.conf,pg_ident.conf,server.crt,server.key,root.crt,root.crl" desc:"Files of the data directory that each new copy takes over from the one it replaces, separated by commas."`
 
 	AutoResync     bool          `split_words:"true" default:"true" desc:"Whether to resync when replication cannot continue. When false only triggers do."`
 	Restart        string        `default:"crashed" oneof:"crashed never always" desc:"Which stopped standby is started again before anything is copied: one that ended without a shutdown, none (where a service or HA manager starts PostgreSQL), or one that was shut down as well."`
 	RejoinPromoted string        `split_words:"true" default:"trigger" oneof:"trigger never auto" desc:"Whether a former primary, whose timeline was abandoned, is resynced: when triggered, never, or by itself. Its diverged data is kept."`
 	Adopt          bool          `default:"false" desc:"Whether a live dataset that pgresync did not make may be destroyed once it is replaced. When false it is renamed and kept."`
-	Track          string        `default:"never" oneof:"never interval" desc:"Whether to keep received data fresh while the standby is healthy, so that a later resync is small."`
+	Track          string        `default:"never" oneof:"never interval always" desc:"Whether to keep received data fresh while the standby is healthy, so that a later resync is small: at intervals, for which the primary is asked for a snapshot, or always, which is each snapshot that the primary makes of its own accord or for others."`
 	TrackInterval  time.Duration `split_words:"true" default:"1h" min:"1m" desc:"How often, with PGRESYNC_TRACK=interval."`
 
 	CheckInterval time.Duration `split_words:"true" default:"5s" min:"1s" desc:"How often the state of replication is looked at."`
@@ -39,10 +40,16 @@ type Config struct {
 	BackoffMin    time.Duration `split_words:"true" default:"10s" min:"1s" desc:"Pause after a first failed resync; it doubles with each further one."`
 	BackoffMax    time.Duration `split_words:"true" default:"30m" min:"1s" desc:"Longest such pause."`
 
+	HookBeforeStop  string        `split_words:"true" desc:"Program to run before PostgreSQL is stopped for a switch, with the facts in its environment as PGRESYNC_… variables. Its failure is logged and changes nothing."`
+	HookAfterRejoin string        `split_words:"true" desc:"Program to run when the new copy has proven that it streams."`
+	HookOnFailure   string        `split_words:"true" desc:"Program to run when a resync did not succeed, or needs an operator."`
+	HookTimeout     time.Duration `split_words:"true" default:"30s" min:"1s" desc:"Longest time for a hook; after it the program is ended. One before the stop adds no down time."`
+
 	ConvergeShort  time.Duration `split_words:"true" default:"10s" min:"0s" desc:"A pass that is expected to take less than this is the last one before the switch."`
 	ConvergePasses int           `split_words:"true" default:"5" min:"1" desc:"Most passes before the switch."`
 	AssumedRate    settings.Rate `split_words:"true" default:"50MiB/s" min:"1B/s" desc:"Speed of a transfer to reckon with until one was measured."`
 	KeepPasses     int           `split_words:"true" default:"2" min:"1" desc:"Received snapshots to keep as bases of coming increments."`
+	BookmarkKeep   int           `split_words:"true" default:"50" min:"0" desc:"Bookmarks of older received snapshots to keep, for the day this node is promoted; each can then be the base of an increment."`
 }
 
 // Complete finds the defaults that are not constants.

@@ -31,6 +31,9 @@ func (c *Config) Validate() error {
 		add("MOUNTPOINTS", checkMountpoint(rel, c.Mountpoints[rel]))
 	}
 	add("PG_LOG_FILE", checkPath(c.PGLogFile))
+	add("HOOK_BEFORE_STOP", checkPath(c.HookBeforeStop))
+	add("HOOK_AFTER_REJOIN", checkPath(c.HookAfterRejoin))
+	add("HOOK_ON_FAILURE", checkPath(c.HookOnFailure))
 	if c.PrimaryConninfo != "" {
 		_, err := c.PrimaryConninfo.Params()
 		add("PRIMARY_CONNINFO", err)

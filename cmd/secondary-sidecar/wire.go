@@ -26,6 +26,8 @@ var (
 	_ secondary.Database  = (*pgops.Database)(nil)
 	_ secondary.Server    = server{}
 	_ secondary.Postgres  = postgres{}
+	_ secondary.Processes = processes{}
+	_ secondary.Hooks     = hooks{}
 	_ secondary.Primary   = publisher{}
 	_ secondary.Downloads = downloads{}
 	_ secondary.Estimator = (*bus.Client)(nil)
@@ -63,6 +65,11 @@ func (s server) Stop(ctx context.Context, immediate bool) error {
 	return s.Server.Stop(ctx, mode)
 }
 
+// processes are this host's.
+type processes struct{}
+
+func (processes) UsersOf(mountpoints []string) []string { return pgops.UsersOf(mountpoints) }
+
 // postgres makes servers and standbys as configured.
 type postgres struct {
 	cfg Config
@@ -98,7 +105,7 @@ func serve(ctx context.Context, cfg Config, log zerolog.Logger) error {
 	if err != nil {
 		return err
 	}
-	link, err := bus.Connect(ctx, sidecar.BusConfig(&cfg.Common, "secondary", cfg.NATS.URL.List(), 0, log))
+	link, err := sidecar.Connect(ctx, &cfg.Common, "secondary", cfg.NATS.URL.List(), 0, log)
 	if err != nil {
 		return err
 	}
@@ -107,16 +114,16 @@ func serve(ctx context.Context, cfg Config, log zerolog.Logger) error {
 		return err
 	}
 	reader, err := stream.NewReader(link.JetStream(), stream.Config{
-		Cluster: cfg.Cluster, RateLimit: uint64(cfg.RateLimit), StallTimeout: cfg.StallTimeout, CutTimeout: cfg.CutTimeout,
+		Cluster: cfg.Cluster, Publishers: link.Publishers(), RateLimit: uint64(cfg.RateLimit), StallTimeout: cfg.StallTimeout, CutTimeout: cfg.CutTimeout,
 	})
 	if err != nil {
 		return err
 	}
 	client := bus.NewClient(link)
 	svc := secondary.New(serviceConfig(cfg), secondary.Deps{
-		ZFS: zfs, Database: db, Postgres: postgres{cfg, pgops.NewPreparer(cfg.PG.BinDir)},
-		Primary: publisher{client, link}, Downloads: downloads{reader},
-		Estimates: client, Announce: link, Now: time.Now, Log: log,
+		ZFS: zfs, Database: db, Follower: db, Postgres: postgres{cfg, pgops.NewPreparer(cfg.PG.BinDir)}, Processes: processes{},
+		Hooks:   newHooks(cfg),
+		Primary: publisher{client, link}, Downloads: downloads{reader}, Estimates: client, Announce: link, Now: time.Now, Log: log,
 	})
 	return sidecar.Run(ctx, log, &cfg.Common, link,
 		sidecar.Loop{Name: "resync", Run: svc.Run},
@@ -151,17 +158,18 @@ func serviceConfig(cfg Config) secondary.Config {
 		mountpoints[messages.RelName(name)] = path
 	}
 	track := cfg.TrackInterval
-	if cfg.Track == "never" {
+	if cfg.Track != "interval" {
 		track = 0
 	}
 	return secondary.Config{
-		TrackInterval: track,
-		Cluster:       cfg.Cluster, Node: cfg.Node, Version: daemon.Version(), Dataset: cfg.Dataset, Lineage: cfg.Lineage,
+		TrackInterval: track, TrackAlways: cfg.Track == "always",
+		Cluster: cfg.Cluster, Node: cfg.Node, Version: daemon.Version(), Dataset: cfg.Dataset, Lineage: cfg.Lineage,
 		Mountpoint: cfg.Mountpoint, Mountpoints: mountpoints,
 		StageDir:        filepath.Join("/run/pgresync", strings.ReplaceAll(string(cfg.Cluster), "/", "-"), "stage"),
 		PrimaryConninfo: cfg.PrimaryConninfo.Reveal(), Settings: cfg.PostgresSettings, KeepFiles: cfg.KeepFiles,
-		AutoResync: cfg.AutoResync, Adopt: cfg.Adopt, CheckInterval: cfg.CheckInterval, ProveTimeout: cfg.ProveTimeout,
-		SnapshotMaxAge: 5 * time.Minute, KeepPasses: cfg.KeepPasses, BudgetPerDay: cfg.ResyncBudget,
+		LowSettings: plan.SettingsPolicy(cfg.LowSettings),
+		AutoResync:  cfg.AutoResync, Adopt: cfg.Adopt, CheckInterval: cfg.CheckInterval, ProveTimeout: cfg.ProveTimeout,
+		SnapshotMaxAge: 5 * time.Minute, KeepPasses: cfg.KeepPasses, KeepBases: cfg.BookmarkKeep, BudgetPerDay: cfg.ResyncBudget,
 		SameFailure: cfg.SameFailure, Pace: resync.Pace{Min: cfg.BackoffMin, Max: cfg.BackoffMax},
 		Diagnosis: plan.Policy{Debounce: cfg.Debounce, RejoinPromoted: plan.RejoinPolicy(cfg.RejoinPromoted), Restart: plan.RestartPolicy(cfg.Restart)},
 		Converge:  plan.ConvergePolicy{MaxPasses: cfg.ConvergePasses, Short: cfg.ConvergeShort, Rate: uint64(cfg.AssumedRate)},

@@ -27,7 +27,7 @@ func (n *Node) StartSidecar(ctx context.Context, kind string, env map[string]str
 func (n *Node) sidecarEnv(kind string) map[string]string {
 	env := map[string]string{
 		"PGRESYNC_CLUSTER": Cluster, "PGRESYNC_NODE": n.Name, "PGRESYNC_DATASET": n.Live(),
-		"PGRESYNC_NATS_URL": NATSURL, "PGRESYNC_LOG_LEVEL": "debug",
+		"PGRESYNC_NATS_URL": n.world.natsURL(), "PGRESYNC_LOG_LEVEL": "debug",
 	}
 	if kind == Primary {
 		maps.Copy(env, map[string]string{
@@ -38,6 +38,9 @@ func (n *Node) sidecarEnv(kind string) map[string]string {
 			"PGRESYNC_LEASE_TTL":      "15s", "PGRESYNC_GATHER": "1s", "PGRESYNC_LINGER": "15s",
 			"PGRESYNC_PART_SIZE": "2MiB", "PGRESYNC_WINDOW": "8MiB",
 		})
+		if n.world.o.Broker {
+			env["PGRESYNC_NATS_URL"] = n.world.natsURL()
+		}
 		return env
 	}
 	maps.Copy(env, map[string]string{

@@ -36,6 +36,9 @@ type Options struct {
 	Scratch string
 	// PoolSize is in bytes, 0 for 3 GiB; the files are sparse.
 	PoolSize int64
+	// Broker starts a NATS server of its own beside the bridge. Without it the broker is
+	// embedded in the primary sidecar of the first node.
+	Broker bool
 	// Tail, if not nil, gets every line that a process of a node prints. It is called
 	// from many goroutines.
 	Tail func(node, source, line string)
@@ -81,6 +84,9 @@ func (w *World) build(ctx context.Context) error {
 			return fmt.Errorf("node %s: %w", name, err)
 		}
 	}
+	if w.o.Broker {
+		return w.startBroker(ctx)
+	}
 	return nil
 }
 
@@ -115,7 +121,7 @@ func (w *World) FollowNATS(ctx context.Context, source string, args ...string) (
 }
 
 func (w *World) natsCommand(args []string) []string {
-	return append([]string{filepath.Join(w.o.Bin, "nats"), "--server", NATSURL}, args...)
+	return append([]string{filepath.Join(w.o.Bin, "nats"), "--server", w.natsURL()}, args...)
 }
 
 // Close ends every process of every node, destroys the pools and takes the network

@@ -77,7 +77,7 @@ func (b *Bus) Needs(publisher messages.NodeName, creates bool) (publish, subscri
 	subscribe = []string{b.cfg.InboxPrefix + ".>", n.Operator(node, b.cfg.Sidecar, ">"), "$SRV.PING"}
 	if b.cfg.Sidecar != messages.SidecarPrimary {
 		return append(publish,
-			n.Service(publisher, "facts"), n.Consumed(id, attempt),
+			n.Service(publisher, "facts", node), n.Consumed(id, attempt),
 			api+"DIRECT.GET.KV_"+names+".$KV."+names+"."+messages.LeaseKey,
 			api+"CONSUMER.CREATE."+n.Stream()+".secondary-"+string(node)+"."+n.TriggerResync(string(node)),
 			api+"CONSUMER.CREATE.OBJ_"+names+".x.$O."+names+".C.x",
@@ -92,7 +92,7 @@ func (b *Bus) Needs(publisher messages.NodeName, creates bool) (publish, subscri
 	if creates {
 		publish = append(publish, api+"STREAM.CREATE."+n.Stream(), api+"STREAM.CREATE.OBJ_"+names)
 	}
-	return publish, append(subscribe, n.Service(node, "facts"), n.Consumed(id, attempt))
+	return publish, append(subscribe, n.ServiceOf(node, "facts"), n.Consumed(id, attempt))
 }
 
 // Account is what the server says of itself and of our account.

@@ -18,7 +18,7 @@ func TestAttemptsFindWhatIsDeniedAndStoreNothing(t *testing.T) {
 			{Username: "all", Password: "x"},
 			{Username: "little", Password: "x", Permissions: &natsserver.Permissions{
 				Publish:   &natsserver.SubjectPermission{Allow: []string{names.Event("*", "db2"), "$JS.API.STREAM.INFO.>"}},
-				Subscribe: &natsserver.SubjectPermission{Allow: []string{"_INBOX_db2.>", "pgresync.main.op.db2.>"}},
+				Subscribe: &natsserver.SubjectPermission{Allow: []string{"_INBOX_main_db2.>", "pgresync.main.op.db2.>"}},
 			}},
 		}
 	})

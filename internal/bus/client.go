@@ -145,7 +145,13 @@ func (c *Client) ask(ctx context.Context, endpoint string, patience time.Duratio
 	if err != nil {
 		return lease, err
 	}
-	m, err := c.exchange(ctx, c.b.names.Service(lease.Node, endpoint), patience, body)
+	subject := c.b.names.Service(lease.Node, endpoint, c.b.cfg.Node)
+	m, err := c.exchange(ctx, subject, patience, body)
+	if err == nil {
+		// The inbox of this request is under the signature: an answer to an earlier one
+		// does not fit.
+		m.Data, _, err = c.b.cfg.Publishers.Open(answerSubject(subject, m.Subject), m.Data)
+	}
 	if err != nil {
 		return lease, fmt.Errorf("ask %s for %s: %w", lease.Node, endpoint, err)
 	}

@@ -28,11 +28,19 @@ type Config struct {
 	// At most one of CredsFile, NKeyFile, User with Password, and Token.
 	CredsFile, NKeyFile   string
 	User, Password, Token string
+	// PasswordFile and TokenFile are files instead of Password and Token. They, the
+	// credentials file and the nkey file are read again at every reconnect.
+	PasswordFile, TokenFile string
 	// CAFile, CertFile and KeyFile are PEM files; setting any turns TLS on. They are
 	// read again at every reconnect, so that renewed certificates are picked up.
 	CAFile, CertFile, KeyFile string
-	// InboxPrefix is where replies arrive, "_INBOX_<node>" by default: a prefix of
-	// its own lets server permissions keep the nodes out of each other's replies.
+	// Signer signs what this node publishes; nil: nothing is signed.
+	Signer *messages.Signer
+	// Publishers are the keys whose leases, answers and manifests are believed, and
+	// Operators those whose triggers are obeyed; without any, all are.
+	Publishers, Operators messages.Keys
+	// InboxPrefix is where replies arrive, "_INBOX_<cluster>_<node>" by default: a
+	// prefix of its own lets server permissions keep the nodes out of each other's replies.
 	InboxPrefix string
 
 	// Provision allows Provision to create what is missing; without it, it only
@@ -81,7 +89,7 @@ func (c Config) withDefaults() Config {
 	c.EventMaxAge = orDefault(c.EventMaxAge, defaultEventMaxAge)
 	c.LeaseTTL = orDefault(c.LeaseTTL, defaultLeaseTTL)
 	c.PresenceTTL = orDefault(c.PresenceTTL, defaultPresenceTTL)
-	c.InboxPrefix = orDefault(c.InboxPrefix, "_INBOX_"+string(c.Node))
+	c.InboxPrefix = orDefault(c.InboxPrefix, "_INBOX_"+string(c.Cluster)+"_"+string(c.Node))
 	if c.OnAsyncError == nil {
 		c.OnAsyncError = func(error) {}
 	}
@@ -117,8 +125,8 @@ func (c *Config) validate() error {
 	if c.Replicas > 5 || c.Replicas%2 == 0 {
 		errs = append(errs, fmt.Errorf("NATS replicas %d: want 1, 3 or 5", c.Replicas))
 	}
-	if strings.ContainsAny(c.InboxPrefix, "*> \t\r\n") || strings.HasSuffix(c.InboxPrefix, ".") {
-		errs = append(errs, fmt.Errorf("NATS inbox prefix %q: no wildcards, no white space, no dot at the end", c.InboxPrefix))
+	if !c.subjects().MayReply(c.InboxPrefix+".x") || strings.ContainsAny(c.InboxPrefix, "*> \t\r\n") || strings.HasSuffix(c.InboxPrefix, ".") {
+		errs = append(errs, fmt.Errorf("NATS inbox prefix %q: no wildcards, no white space, no dot at the end, not $… nor pgresync.…", c.InboxPrefix))
 	}
 	return errors.Join(append(errs, c.validateURLs(), c.validateLogin())...)
 }
@@ -138,7 +146,7 @@ func (c *Config) validateURLs() error {
 
 func (c *Config) validateLogin() error {
 	n := 0
-	for _, s := range []string{c.CredsFile, c.NKeyFile, c.User, c.Token} {
+	for _, s := range []string{c.CredsFile, c.NKeyFile, c.User, c.Token + c.TokenFile} {
 		if s != "" {
 			n++
 		}
@@ -146,13 +154,17 @@ func (c *Config) validateLogin() error {
 	switch {
 	case n > 1:
 		return errors.New("NATS login: set one of credentials file, nkey file, user and token")
-	case c.Password != "" && c.User == "":
+	case c.Password+c.PasswordFile != "" && c.User == "":
 		return errors.New("NATS login: a password without a user")
+	case c.Password != "" && c.PasswordFile != "" || c.Token != "" && c.TokenFile != "":
+		return errors.New("NATS login: a secret and a file for it")
 	case (c.CertFile == "") != (c.KeyFile == ""):
 		return errors.New("NATS TLS: certificate file and key file go together")
 	}
 	return nil
 }
+
+func (c *Config) subjects() messages.Subjects { return messages.Subjects{Cluster: c.Cluster} }
 
 func (c *Config) storage() jetstream.StorageType {
 	if c.Storage == "memory" {

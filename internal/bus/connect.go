@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -41,6 +42,7 @@ type Bus struct {
 // link is one connection and what must be released with it.
 type link struct {
 	nc     *nats.Conn
+	ready  atomic.Pointer[nats.Conn] // nc, for the dialer, which runs beside dial
 	closed chan struct{}
 	stop   context.CancelFunc // ends dialling
 }
@@ -90,6 +92,7 @@ func (b *Bus) dial(ctx context.Context, name string) (*link, error) {
 	}
 	release := context.AfterFunc(ctx, stop)
 	l.nc, err = b.dialUntil(ctx, opts)
+	l.ready.Store(l.nc)
 	if !release() && err == nil {
 		err = ctx.Err()
 		l.nc.Close()
@@ -135,7 +138,11 @@ func (b *Bus) options(dialCtx context.Context, name string, l *link) ([]nats.Opt
 			// The library's own dialer knows no context: a black-holed server would hold
 			// up shutdown.
 			d := net.Dialer{Timeout: dialTimeout}
-			return d.DialContext(dialCtx, network, address)
+			conn, err := d.DialContext(dialCtx, network, address)
+			if err == nil && c.NKeyFile != "" {
+				l.renewNKey(c)
+			}
+			return conn, err
 		})),
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(250 * time.Millisecond),
@@ -156,30 +163,6 @@ func (b *Bus) options(dialCtx context.Context, name string, l *link) ([]nats.Opt
 	}
 	login, err := c.login()
 	return append(opts, login...), err
-}
-
-func (c *Config) login() (opts []nats.Option, err error) {
-	switch {
-	case c.CredsFile != "":
-		opts = append(opts, nats.UserCredentials(c.CredsFile))
-	case c.NKeyFile != "":
-		opt, err := nats.NkeyOptionFromSeed(c.NKeyFile)
-		if err != nil {
-			return nil, fmt.Errorf("nkey file %s: %w", c.NKeyFile, err)
-		}
-		opts = append(opts, opt)
-	case c.User != "":
-		opts = append(opts, nats.UserInfo(c.User, c.Password))
-	case c.Token != "":
-		opts = append(opts, nats.Token(c.Token))
-	}
-	if c.CAFile != "" {
-		opts = append(opts, nats.RootCAs(c.CAFile))
-	}
-	if c.CertFile != "" {
-		opts = append(opts, nats.ClientCert(c.CertFile, c.KeyFile))
-	}
-	return opts, nil
 }
 
 type dialer func(network, address string) (net.Conn, error)

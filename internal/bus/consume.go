@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -192,31 +193,34 @@ func (b *Bus) createConsumer(ctx context.Context, stream jetstream.Stream, c *co
 	if after > 0 {
 		cfg.DeliverPolicy, cfg.OptStartSeq, cfg.OptStartTime = jetstream.DeliverByStartSequencePolicy, after+1, nil
 	}
-	return filtered(ctx, stream, c, cfg, stream.CreateConsumer)
+	cfg.FilterSubject = commonFilter(c.subjects)
+	return stream.CreateConsumer(ctx, cfg)
 }
 
 func alterConsumer(ctx context.Context, stream jetstream.Stream, c *consumer, have jetstream.ConsumerConfig) (jetstream.Consumer, error) {
 	have.MaxAckPending, have.AckWait = 1, ackWait
-	return filtered(ctx, stream, c, have, stream.UpdateConsumer)
+	have.FilterSubject, have.FilterSubjects = commonFilter(c.subjects), nil
+	return stream.UpdateConsumer(ctx, have)
 }
 
-// filtered sets the subjects. A server before 2.10 knows one filter only; it
-// drops several without a word and makes the consumer without any, which will
-// do, since handlers look at the subject too.
-func filtered(ctx context.Context, stream jetstream.Stream, c *consumer, cfg jetstream.ConsumerConfig,
-	write func(context.Context, jetstream.ConsumerConfig) (jetstream.Consumer, error),
-) (jetstream.Consumer, error) {
-	cfg.FilterSubject, cfg.FilterSubjects = "", nil
-	if len(c.subjects) == 1 {
-		cfg.FilterSubject = c.subjects[0]
-	} else {
-		cfg.FilterSubjects = c.subjects
+// commonFilter is one filter that covers all subjects; handlers look at the
+// subject again. One, because only then the subject
+// of the request to create the consumer contains it, so that permissions can
+// hold a node to it; and a server before 2.10 knows no more than one.
+func commonFilter(subjects []string) string {
+	common := strings.Split(subjects[0], ".")
+	for _, s := range subjects[1:] {
+		tokens := strings.Split(s, ".")
+		for i := range min(len(common), len(tokens)) {
+			if common[i] != tokens[i] {
+				common[i] = "*"
+			}
+		}
+		if n := min(len(common), len(tokens)); n < max(len(common), len(tokens)) {
+			common = append(common[:n-1], ">")
+		}
 	}
-	cons, err := write(ctx, cfg)
-	if errors.Is(err, jetstream.ErrConsumerMultipleFilterSubjectsNotSupported) {
-		return stream.Consumer(ctx, c.durable)
-	}
-	return cons, err
+	return strings.Join(common, ".")
 }
 
 // matchesAny reports whether the subject is one that the consumer asked for.

@@ -22,7 +22,7 @@ func (b *Bus) Publish(ctx context.Context, e messages.Event) error {
 	if e.Cluster != b.cfg.Cluster {
 		return fmt.Errorf("publish %s: %w: it is for cluster %q, this bus is for %q", subject, messages.ErrBadDocument, e.Cluster, b.cfg.Cluster)
 	}
-	body, err := messages.Encode(&e)
+	body, err := b.seal(subject, &e)
 	if err != nil {
 		return fmt.Errorf("publish %s: %w", subject, err)
 	}
@@ -69,6 +69,12 @@ func (b *Bus) Events(ctx context.Context, filter, durable string, handle func(co
 func (b *Bus) decodeEvent(m jetstream.Msg, e *messages.Event) error {
 	if err := messages.Decode(m.Data(), e); err != nil {
 		return err
+	}
+	// A manifest is acted upon; the rest is news.
+	if e.Type == messages.EventSnapshotReady {
+		if _, _, err := b.cfg.Publishers.Open(m.Subject(), m.Data()); err != nil {
+			return err
+		}
 	}
 	if want := b.names.Event(e.Type, e.Node); e.Cluster != b.cfg.Cluster || m.Subject() != want {
 		return fmt.Errorf("%w: it says cluster %q, node %q and type %q, which does not belong on this subject",

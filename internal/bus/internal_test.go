@@ -169,3 +169,22 @@ func TestBackoffGrowsToItsLimit(t *testing.T) {
 		t.Errorf("next is %s, want %s", b.next, b.limit)
 	}
 }
+
+func TestCommonFilter(t *testing.T) {
+	for want, subjects := range map[string][]string{
+		"a.b":     {"a.b"},
+		"a.r.*":   {"a.r.db2", "a.r.all"},
+		"a.*.x":   {"a.b.x", "a.c.x", "a.d.x"},
+		"a.>":     {"a.b.x", "a.c"},
+		"a.b.c.>": {"a.b.c.d", "a.b.c.d.e.f"},
+	} {
+		if got := commonFilter(subjects); got != want {
+			t.Errorf("%q: got %s, want %s", subjects, got, want)
+		}
+		for _, s := range subjects {
+			if !covers(commonFilter(subjects), s) {
+				t.Errorf("%s does not cover %s", commonFilter(subjects), s)
+			}
+		}
+	}
+}

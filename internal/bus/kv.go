@@ -31,7 +31,7 @@ func (b *Bus) bucket(ctx context.Context, name string) (jetstream.KeyValue, erro
 }
 
 func (b *Bus) put(ctx context.Context, bucket, key string, d messages.Document) error {
-	body, err := messages.Encode(d)
+	body, err := b.seal("$KV."+bucket+"."+key, d)
 	if err == nil {
 		err = b.try(ctx, func(ctx context.Context) error {
 			kv, err := b.bucket(ctx, bucket)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -18,13 +19,42 @@ func (b *Bus) Lease(ctx context.Context) (messages.Lease, uint64, error) {
 	var l messages.Lease
 	e, err := b.get(ctx, b.names.Bucket(), messages.LeaseKey)
 	if err == nil {
-		err = messages.Decode(e.Value(), &l)
+		err = b.openLease(e, &l)
+	}
+	if err == nil {
+		err = b.fresh(&l)
 	}
 	if err != nil {
 		return messages.Lease{}, 0, fmt.Errorf("read the lease of cluster %s: %w", b.cfg.Cluster, err)
 	}
 	return l, e.Revision(), nil
 }
+
+func (b *Bus) openLease(e jetstream.KeyValueEntry, l *messages.Lease) error {
+	doc, _, err := b.cfg.Publishers.Open(b.leaseSubject(), e.Value())
+	if err == nil {
+		err = messages.Decode(doc, l)
+	}
+	if err == nil && l.Cluster != b.cfg.Cluster {
+		err = fmt.Errorf("%w: it is of cluster %q", messages.ErrBadDocument, l.Cluster)
+	}
+	return err
+}
+
+// clockSkew is what the clocks of two nodes may differ by.
+const clockSkew = time.Minute
+
+// fresh refuses a lease of the past, whose signature is as good as ever. Where no
+// keys are pinned, the bucket's TTL has to do.
+func (b *Bus) fresh(l *messages.Lease) error {
+	if age := time.Since(l.At); len(b.cfg.Publishers) > 0 && (age > b.LeaseTTL()+clockSkew || age < -clockSkew) {
+		return fmt.Errorf("%w: it was written by %s %s ago by our clock, and lives for %s (somebody put an old one back, or the clocks differ by more than %s)",
+			messages.ErrUntrusted, l.Node, age.Round(time.Second), b.LeaseTTL(), clockSkew)
+	}
+	return nil
+}
+
+func (b *Bus) leaseSubject() string { return "$KV." + b.names.Bucket() + "." + messages.LeaseKey }
 
 // Campaign takes the lease and returns its revision: when it is free, when this
 // node is its holder already (its predecessor with a lower revision is fenced),
@@ -61,7 +91,7 @@ func (b *Bus) campaignOnce(ctx context.Context, l messages.Lease, body []byte) (
 		return 0, err
 	}
 	var holder messages.Lease
-	if err := messages.Decode(e.Value(), &holder); err != nil {
+	if err := b.openLease(e, &holder); err != nil {
 		return 0, fmt.Errorf("%w: the present lease cannot be read: %w (it ends within %s unless renewed)", messages.ErrRefused, err, b.LeaseTTL())
 	}
 	if err := mayTake(l, holder); err != nil {
@@ -117,7 +147,7 @@ func (b *Bus) encodeLease(l messages.Lease) ([]byte, error) {
 	if l.Cluster != b.cfg.Cluster {
 		return nil, fmt.Errorf("lease: %w: it is for cluster %q, this bus is for %q", messages.ErrBadDocument, l.Cluster, b.cfg.Cluster)
 	}
-	return messages.Encode(&l)
+	return b.seal(b.leaseSubject(), &l)
 }
 
 // lost turns a conflict of revisions into ErrLeaseLost and says who has it now.

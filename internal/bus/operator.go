@@ -43,7 +43,7 @@ func (b *Bus) ServeOperator(ctx context.Context, handlers map[messages.OperatorV
 	for _, verb := range slices.Sorted(maps.Keys(handlers)) {
 		endpoints = append(endpoints, endpoint{
 			name: string(verb), subject: b.names.Operator(b.cfg.Node, b.cfg.Sidecar, verb), timeout: timeoutOf(verb),
-			handle:  operatorHandle(verb, handlers[verb]),
+			handle:  b.operatorHandle(verb, handlers[verb]),
 			request: &messages.OperatorRequest{}, reply: &messages.OperatorReply{},
 		})
 	}
@@ -53,11 +53,14 @@ func (b *Bus) ServeOperator(ctx context.Context, handlers map[messages.OperatorV
 	}, endpoints)
 }
 
-func operatorHandle(verb messages.OperatorVerb, h OperatorHandler) func(context.Context, []byte) ([]byte, error) {
-	return func(ctx context.Context, body []byte) ([]byte, error) {
+func (b *Bus) operatorHandle(verb messages.OperatorVerb, h OperatorHandler) func(context.Context, messages.NodeName, []byte) ([]byte, error) {
+	return func(ctx context.Context, _ messages.NodeName, body []byte) ([]byte, error) {
 		r, err := messages.DecodeOperatorRequest(verb, body)
 		if err != nil {
 			return nil, fmt.Errorf("request: %w", err)
+		}
+		if err := b.mayAct(verb, &r); err != nil {
+			return nil, err
 		}
 		reply, err := h(ctx, r)
 		if err != nil {
@@ -65,6 +68,16 @@ func operatorHandle(verb messages.OperatorVerb, h OperatorHandler) func(context.
 		}
 		return messages.Encode(reply)
 	}
+}
+
+// mayAct refuses what changes something where operators' keys are pinned: a
+// request has no signature that ends, as a trigger has, and only the server's
+// permissions vouch for its sender.
+func (b *Bus) mayAct(verb messages.OperatorVerb, r *messages.OperatorRequest) error {
+	if len(b.cfg.Operators) == 0 || r.DryRun || verb == messages.VerbStatus || verb == messages.VerbStreams {
+		return nil
+	}
+	return fmt.Errorf("%w: operators' keys are pinned, and requests are not signed; send a signed trigger instead", messages.ErrRefused)
 }
 
 // Operate asks one sidecar for verb. Errors of the sidecar are *RemoteError;
@@ -77,6 +90,10 @@ func (b *Bus) Operate(ctx context.Context, node messages.NodeName, sidecar strin
 	}
 	c := Client{b: b}
 	m, err := c.exchange(ctx, b.names.Operator(node, sidecar, verb), timeoutOf(verb)+answerSlack, body)
+	if err == nil {
+		// A standby's answer is for people, and need not be signed.
+		m.Data, _, err = messages.Keys(nil).Open("", m.Data)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("ask the %s sidecar of %s for %s: %w", sidecar, node, verb, err)
 	}

@@ -76,6 +76,34 @@ func TestOperatorErrorsAreInHeadersAndBody(t *testing.T) {
 	}
 }
 
+func TestRequestsThatActAreRefusedWhereKeysArePinned(t *testing.T) {
+	s := natstest.Run(t)
+	b := node(t, s, "db2", func(c *bus.Config) {
+		c.Sidecar, c.Operators = messages.SidecarSecondary, messages.Keys{"U": make([]byte, 32)}
+	})
+	well := func(context.Context, messages.OperatorRequest) (*messages.OperatorReply, error) {
+		return reply("done"), nil
+	}
+	run(t, func(ctx context.Context) error {
+		return b.ServeOperator(ctx, map[messages.OperatorVerb]bus.OperatorHandler{
+			messages.VerbStatus: well, messages.VerbResync: well, messages.VerbPause: well,
+		})
+	})
+	nc := s.Connect(t)
+	natstest.Eventually(t, patience, "the operator's service", func() error {
+		_, err := nc.Request("$SRV.PING.pgresync-operator", nil, time.Second)
+		return err
+	})
+	for verb, want := range map[messages.OperatorVerb]error{messages.VerbStatus: nil, messages.VerbResync: messages.ErrRefused, messages.VerbPause: messages.ErrRefused} {
+		if _, err := b.Operate(t.Context(), "db2", messages.SidecarSecondary, verb, messages.OperatorRequest{}); !errors.Is(err, want) {
+			t.Errorf("%s: got %v, want %v", verb, err, want)
+		}
+	}
+	if _, err := b.Operate(t.Context(), "db2", messages.SidecarSecondary, messages.VerbResync, messages.OperatorRequest{DryRun: true}); err != nil {
+		t.Errorf("a dry run: %v", err)
+	}
+}
+
 func TestEndpointsTellTheirSchemas(t *testing.T) {
 	s := natstest.Run(t)
 	operated(t, s, map[messages.OperatorVerb]bus.OperatorHandler{

@@ -69,7 +69,7 @@ func TestProvisionWithoutTheRightNamesTheCommand(t *testing.T) {
 	cfg.Provision = false
 	err := join(t, cfg).Provision(t.Context())
 	wantErr(t, err, messages.ErrNotFound)
-	for _, want := range []string{"nats stream add PGRESYNC_main", "nats kv add pgresync-main ", "nats kv add pgresync-main-nodes "} {
+	for _, want := range []string{"nats stream add PGRESYNC_main", "nats kv add pgresync-main ", "nats kv add pgresync-main_nodes "} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("the error does not say %q: %v", want, err)
 		}

@@ -46,7 +46,7 @@ type endpoint struct {
 	name    string
 	subject string
 	timeout time.Duration
-	handle  func(ctx context.Context, request []byte) ([]byte, error)
+	handle  func(ctx context.Context, asker messages.NodeName, request []byte) ([]byte, error)
 	// request and reply are documents of the kinds it takes and gives.
 	request, reply messages.Document
 }
@@ -54,14 +54,14 @@ type endpoint struct {
 func (b *Bus) endpoints(s Service) []endpoint {
 	c := b.cfg.Cluster
 	out := []endpoint{
-		bind(c, "facts", factsTimeout, s.Facts, func(r *messages.FactsRequest) messages.ClusterName { return r.Cluster }),
-		bind(c, "snapshot", snapshotTimeout, s.Snapshot, func(r *messages.SnapshotRequest) messages.ClusterName { return r.Cluster }),
-		bind(c, "slot", slotTimeout, s.Slot, func(r *messages.SlotRequest) messages.ClusterName { return r.Cluster }),
-		bind(c, "stream", streamTimeout, s.Stream, func(r *messages.StreamRequest) messages.ClusterName { return r.Cluster }),
-		bind(c, "estimate", streamTimeout, s.Estimate, func(r *messages.StreamRequest) messages.ClusterName { return r.Cluster }),
+		bind(c, "facts", factsTimeout, s.Facts, func(r *messages.FactsRequest) who { return who{r.Cluster, r.Node} }),
+		bind(c, "snapshot", snapshotTimeout, s.Snapshot, func(r *messages.SnapshotRequest) who { return who{r.Cluster, r.Node} }),
+		bind(c, "slot", slotTimeout, s.Slot, func(r *messages.SlotRequest) who { return who{r.Cluster, r.Node} }),
+		bind(c, "stream", streamTimeout, s.Stream, func(r *messages.StreamRequest) who { return who{r.Cluster, r.Node} }),
+		bind(c, "estimate", streamTimeout, s.Estimate, func(r *messages.StreamRequest) who { return who{r.Cluster, r.Node} }),
 	}
 	for i := range out {
-		out[i].subject = b.names.Service(b.cfg.Node, out[i].name)
+		out[i].subject = b.names.ServiceOf(b.cfg.Node, out[i].name)
 	}
 	return out
 }
@@ -71,12 +71,19 @@ type document[T any] interface {
 	messages.Document
 }
 
-// bind puts decoding, the check of the cluster and encoding around a method.
+// who asks: what the server's permissions vouch for is the subject, and the
+// document must say the same.
+type who struct {
+	cluster messages.ClusterName
+	node    messages.NodeName
+}
+
+// bind puts decoding, the check of the asker and encoding around a method.
 func bind[Req, Reply any, PReq document[Req], PReply document[Reply]](
 	ours messages.ClusterName, name string, timeout time.Duration,
-	method func(context.Context, Req) (PReply, error), clusterOf func(PReq) messages.ClusterName,
+	method func(context.Context, Req) (PReply, error), whoOf func(PReq) who,
 ) endpoint {
-	handle := func(ctx context.Context, body []byte) ([]byte, error) {
+	handle := func(ctx context.Context, asker messages.NodeName, body []byte) ([]byte, error) {
 		if len(body) > maxRequest {
 			return nil, fmt.Errorf("request: %w: %d bytes are more than the %d allowed", messages.ErrBadDocument, len(body), maxRequest)
 		}
@@ -84,8 +91,11 @@ func bind[Req, Reply any, PReq document[Req], PReply document[Reply]](
 		if err := messages.Decode(body, PReq(&r)); err != nil {
 			return nil, fmt.Errorf(`request: %w (want {"v":1,"cluster":%q,"node":"<who asks>", …})`, err, ours)
 		}
-		if c := clusterOf(&r); c != ours {
-			return nil, fmt.Errorf("request: %w: it is for cluster %q, this node belongs to %q", messages.ErrRefused, c, ours)
+		switch w := whoOf(&r); {
+		case w.cluster != ours:
+			return nil, fmt.Errorf("request: %w: it is for cluster %q, this node belongs to %q", messages.ErrRefused, w.cluster, ours)
+		case w.node != asker:
+			return nil, fmt.Errorf("request: %w: it says node %q on the subject of node %q", messages.ErrRefused, w.node, asker)
 		}
 		reply, err := method(ctx, r)
 		if err != nil {
@@ -101,9 +111,11 @@ func bind[Req, Reply any, PReq document[Req], PReply document[Reply]](
 
 // server is one Serve call.
 type server struct {
-	nc    *nats.Conn
-	slots chan struct{}
-	tally map[string]*tally
+	nc     *nats.Conn
+	names  messages.Subjects
+	signer *messages.Signer
+	slots  chan struct{}
+	tally  map[string]*tally
 
 	mu     sync.Mutex
 	closed bool // no handler starts any more
@@ -121,7 +133,7 @@ func (b *Bus) Serve(ctx context.Context, impl Service) error {
 }
 
 func (b *Bus) serve(ctx context.Context, cfg micro.Config, endpoints []endpoint) error {
-	s := &server{nc: b.control.nc, slots: make(chan struct{}, maxHandlers), tally: map[string]*tally{}}
+	s := &server{nc: b.control.nc, names: b.names, signer: b.cfg.Signer, slots: make(chan struct{}, maxHandlers), tally: map[string]*tally{}}
 	for _, e := range endpoints {
 		s.tally[e.name] = &tally{}
 	}
@@ -165,13 +177,18 @@ func (s *server) wait() {
 func (s *server) accept(ctx context.Context, e endpoint, r micro.Request) {
 	// What arrives by a plain publish has nobody to answer to.
 	reply := r.Reply()
-	if reply == "" {
+	if !s.names.MayReply(reply) {
+		return
+	}
+	asker, err := messages.ParseAsker(r.Subject())
+	if err != nil {
+		s.respond(e, r.Subject(), reply, nil, fmt.Errorf("request: %w: %w", messages.ErrRefused, err))
 		return
 	}
 	// The request itself stays here: micro reads it after this function returned.
-	body := r.Data()
-	if err := s.start(func() { s.handle(ctx, e, reply, body) }); err != nil {
-		s.respond(e, reply, nil, err)
+	body, subject := r.Data(), r.Subject()
+	if err := s.start(func() { s.handle(ctx, e, asker, subject, reply, body) }); err != nil {
+		s.respond(e, r.Subject(), reply, nil, err)
 	}
 }
 
@@ -194,19 +211,19 @@ func (s *server) start(f func()) error {
 	return nil
 }
 
-func (s *server) handle(ctx context.Context, e endpoint, reply string, body []byte) {
+func (s *server) handle(ctx context.Context, e endpoint, asker messages.NodeName, subject, reply string, body []byte) {
 	ctx, cancel := context.WithTimeout(ctx, e.timeout)
 	defer cancel()
 	begin := time.Now()
-	out, err := e.handle(ctx, body)
+	out, err := e.handle(ctx, asker, body)
 	s.tally[e.name].add(time.Since(begin), err)
-	s.respond(e, reply, out, err)
+	s.respond(e, subject, reply, out, err)
 }
 
 // respond answers by the micro protocol, and repeats an error in the body,
 // because `nats req` exits 0 and may hide headers. A reply that cannot be sent
 // is the asker's timeout.
-func (s *server) respond(e endpoint, to string, body []byte, err error) {
+func (s *server) respond(e endpoint, subject, to string, body []byte, err error) {
 	m := &nats.Msg{Subject: to, Data: body}
 	if err != nil {
 		reply := errorReply(fmt.Errorf("%s: %w", e.name, err))
@@ -214,6 +231,9 @@ func (s *server) respond(e endpoint, to string, body []byte, err error) {
 		if m.Data, err = messages.Encode(reply); err != nil {
 			return
 		}
+	}
+	if m.Data, err = s.signer.Seal(answerSubject(subject, to), m.Data); err != nil {
+		return
 	}
 	_ = s.nc.PublishMsg(m)
 }

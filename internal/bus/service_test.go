@@ -87,7 +87,7 @@ func serve(t *testing.T, s *natstest.Server, b *bus.Bus, p *publisher) (stop fun
 	stop = run(t, func(ctx context.Context) error { return b.Serve(ctx, p) })
 	nc := s.Connect(t)
 	natstest.Eventually(t, patience, "the service of "+string(p.node), func() error {
-		_, err := nc.Request(names.Service(p.node, "stream"), nil, time.Second)
+		_, err := nc.Request(names.Service(p.node, "stream", "db2"), nil, time.Second)
 		return err
 	})
 	return stop
@@ -95,7 +95,7 @@ func serve(t *testing.T, s *natstest.Server, b *bus.Bus, p *publisher) (stop fun
 
 func request(t *testing.T, s *natstest.Server, endpoint, body string) *nats.Msg {
 	t.Helper()
-	m, err := s.Connect(t).Request(names.Service("db1", endpoint), []byte(body), patience)
+	m, err := s.Connect(t).Request(names.Service("db1", endpoint, "db2"), []byte(body), patience)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,6 +103,40 @@ func request(t *testing.T, s *natstest.Server, endpoint, body string) *nats.Msg 
 }
 
 const factsRequest = `{"v":1,"cluster":"main","node":"db2"}`
+
+func TestServiceHoldsTheAskerToItsSubject(t *testing.T) {
+	s := natstest.Run(t)
+	b := node(t, s, "db1")
+	serve(t, s, b, &publisher{node: "db1", slot: func(context.Context, messages.SlotRequest) (*messages.SlotReply, error) {
+		t.Error("db3 acted on the slot of db2")
+		return nil, messages.ErrRefused
+	}})
+	m, err := s.Connect(t).Request(names.Service("db1", "slot", "db3"),
+		[]byte(`{"v":1,"cluster":"main","node":"db2","resync":"`+string(messages.NewResyncID(time.Now()))+`","action":"release"}`), patience)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := m.Header.Get(micro.ErrorCodeHeader); got != string(messages.CodeRefused) {
+		t.Errorf("code %q, want %q: %s", got, messages.CodeRefused, m.Data)
+	}
+}
+
+func TestServiceDoesNotAnswerToSubjectsOfOurs(t *testing.T) {
+	s := natstest.Run(t)
+	b := node(t, s, "db1")
+	serve(t, s, b, &publisher{node: "db1"})
+	rev := campaign(t, b, lease("db1", 1))
+	nc := s.Connect(t)
+	for _, reply := range []string{"$KV.pgresync-main.lease", names.Event(messages.EventRejoined, "db1")} {
+		if err := nc.PublishRequest(names.Service("db1", "facts", "db2"), reply, []byte(factsRequest)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	request(t, s, "facts", factsRequest) // is answered after them
+	if _, got, err := b.Lease(t.Context()); err != nil || got != rev {
+		t.Errorf("the lease is at revision %d (%v), want %d: an answer was written over it", got, err, rev)
+	}
+}
 
 func TestServiceErrorsInHeadersAndBody(t *testing.T) {
 	for what, tc := range map[string]struct {
@@ -193,7 +227,7 @@ func TestServiceRefusesRequests(t *testing.T) {
 		}
 	}
 	nc := s.Connect(t)
-	if err := nc.Publish(names.Service("db1", "facts"), []byte(factsRequest)); err != nil { // no reply subject
+	if err := nc.Publish(names.Service("db1", "facts", "db2"), []byte(factsRequest)); err != nil { // no reply subject
 		t.Fatal(err)
 	}
 	if err := nc.Flush(); err != nil {
@@ -235,7 +269,7 @@ func TestServiceWorksConcurrentlyAndSaysWhenItIsFull(t *testing.T) {
 	var wg sync.WaitGroup
 	for range room {
 		wg.Go(func() {
-			if _, err := nc.Request(names.Service("db1", "facts"), []byte(factsRequest), patience); err != nil {
+			if _, err := nc.Request(names.Service("db1", "facts", "db2"), []byte(factsRequest), patience); err != nil {
 				t.Error(err)
 			}
 		})
@@ -262,7 +296,7 @@ func TestServeWaitsForItsHandlersAndCancelsThem(t *testing.T) {
 		return nil, ctx.Err()
 	}})
 	nc := s.Connect(t)
-	if err := nc.PublishRequest(names.Service("db1", "facts"), nc.NewInbox(), []byte(factsRequest)); err != nil {
+	if err := nc.PublishRequest(names.Service("db1", "facts", "db2"), nc.NewInbox(), []byte(factsRequest)); err != nil {
 		t.Fatal(err)
 	}
 	receive(t, entered, "the handler")
@@ -273,7 +307,7 @@ func TestServeWaitsForItsHandlersAndCancelsThem(t *testing.T) {
 		t.Error("Serve returned before its handler ended")
 	}
 	natstest.Eventually(t, patience, "the service to be gone", func() error {
-		_, err := nc.Request(names.Service("db1", "facts"), []byte(factsRequest), time.Second)
+		_, err := nc.Request(names.Service("db1", "facts", "db2"), []byte(factsRequest), time.Second)
 		if !errors.Is(err, nats.ErrNoResponders) {
 			return fmt.Errorf("got %w", err)
 		}

@@ -85,6 +85,12 @@ func (c *Child) Kill() {
 	_ = c.stdin.Close()
 }
 
+func (c *Child) signal(s os.Signal) {
+	if err := c.cmd.Process.Signal(s); err != nil {
+		panic(err) // a process of ours that is gone
+	}
+}
+
 // Done is closed when the process has ended.
 func (c *Child) Done() <-chan struct{} { return c.done }
 

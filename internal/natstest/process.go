@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"syscall"
 	"testing"
 
 	natsserver "github.com/nats-io/nats-server/v2/server"
@@ -76,6 +77,13 @@ func (p *Process) Start() {
 
 // Kill is kill -9.
 func (p *Process) Kill() { p.child.Kill() }
+
+// Freeze stops the server without closing its connections, as a host that hangs
+// or a network that drops packets does.
+func (p *Process) Freeze() { p.child.signal(syscall.SIGSTOP) }
+
+// Thaw lets it go on.
+func (p *Process) Thaw() { p.child.signal(syscall.SIGCONT) }
 
 // URL is the address clients connect to; it stays the same.
 func (p *Process) URL() string { return "nats://" + p.address() }

@@ -124,20 +124,24 @@ func (p *planner) anewAs(name messages.RelName) candidate {
 }
 
 // fresh plans a dataset that is not there: a clone of the newest common base of
-// any branch, or a full stream.
+// any branch or of the live tree, or a full stream.
 func (p *planner) fresh(t target, into messages.RelName) Step {
 	s := Step{Dataset: t.name, Into: into, To: t.guid}
 	if p.opts.Full {
 		return s
 	}
-	for _, b := range p.branches {
-		for _, v := range b.Histories[t.name] {
+	consider := func(h messages.History) {
+		for _, v := range h {
 			base, ok := t.bases[v.GUID]
 			if ok && !v.Bookmark && (s.Base.GUID == 0 || base.CreateTXG > s.Base.CreateTXG) {
 				s.Base, s.Origin = base, v
 			}
 		}
 	}
+	for _, b := range p.branches {
+		consider(b.Histories[t.name])
+	}
+	consider(p.opts.Live[t.name])
 	return s
 }
 

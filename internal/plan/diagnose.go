@@ -12,7 +12,7 @@ import (
 // decides; a resync for any reason but missing data is only the verdict after the
 // same reason has held for p.Debounce.
 func Diagnose(f Facts, p Policy, now time.Time) Diagnosis {
-	d := judge(f, p)
+	d := follow(judge(f, p), f)
 	d.Position = f.stand().lsn
 	return debounce(d, f, p, now)
 }

@@ -70,6 +70,10 @@ type Facts struct {
 	// restart point, which lags behind a promotion.
 	Streamed messages.Timeline
 
+	// Misdirected is whether the copy's primary_conninfo, written by us, names another
+	// server than the holder of the lease.
+	Misdirected bool
+
 	// Suspect, SuspectSince and Position are those of the previous Diagnosis.
 	Suspect      messages.Reason
 	SuspectSince time.Time
@@ -122,6 +126,8 @@ const (
 	CureReserveSlot Cure = "reserve-slot"
 	// CureStart: start the stopped standby; it can stream.
 	CureStart Cure = "start"
+	// CureFollow: point primary_conninfo at the holder of the lease.
+	CureFollow Cure = "follow"
 )
 
 // Diagnosis is the verdict on a standby, with the evidence in words.

@@ -32,6 +32,10 @@ type Options struct {
 	// Current is the branch that this resync works in already, "" before its first
 	// pass. A full copy goes on there instead of beginning again.
 	Current messages.RelName
+	// Live are the versions of the live tree's datasets. A node that published has
+	// snapshots of its own there, and a new branch may be a clone of them; nothing is
+	// ever received into it.
+	Live map[messages.RelName]messages.History
 }
 
 // Step is one dataset's part of a pass.
@@ -43,8 +47,8 @@ type Step struct {
 	// Base is the publisher's version to send from, a bookmark perhaps; the zero value
 	// asks for a full stream.
 	Base messages.Snapshot
-	// Origin is the snapshot of the lineage with Base's GUID of which Into is to be a
-	// clone (zfs recv -o origin=…); zero when Into exists or the stream is full.
+	// Origin is the snapshot of the lineage, or of the live tree, with Base's GUID of
+	// which Into is to be a clone (zfs recv -o origin=…); zero when Into exists or the stream is full.
 	Origin messages.Snapshot
 	To     messages.GUID
 	// Create are the parents of Into that do not travel and are not there, relative to
@@ -93,7 +97,7 @@ func (e *GoneError) Is(target error) bool { return target == messages.ErrNotFoun
 // An existing branch serves only if every dataset in it can go on in place: its
 // newest snapshot is the target, or is on the publisher and older than the target.
 // Otherwise the whole tree is received into a new branch, whose datasets are clones
-// of the newest common bases. Among the possible branches the one with the newest
+// of the newest common bases, in the lineage or in the live tree. Among the possible branches the one with the newest
 // base of the root dataset is taken.
 //
 // Errors: *GoneError, and one that wraps messages.ErrExists when a new branch is

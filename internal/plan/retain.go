@@ -16,6 +16,9 @@ type Keep struct {
 	// InUse are never destroyed: held, a base or target of a running stream, an
 	// origin of a clone.
 	InUse map[messages.GUID]bool
+	// Bases stay at least as a bookmark, and are not counted among Bookmarks: some
+	// standby has nothing newer.
+	Bases map[messages.GUID]bool
 }
 
 // Retain decides what of one dataset's history may go. Only versions with our
@@ -35,12 +38,24 @@ func Retain(h messages.History, k Keep) (destroy, bookmark []messages.Snapshot) 
 		}
 	}
 	spare := max(k.Bookmarks, 0)
-	points := map[messages.GUID]bool{} // that have their place among k.Bookmarks
+	counted := 0
+	points := map[messages.GUID]bool{} // that stay as a bookmark
+	marked := map[messages.GUID]bool{} // that have had a bookmark already
 	for _, s := range slices.Backward(ours) {
+		again := s.Bookmark && marked[s.GUID]
+		marked[s.GUID] = marked[s.GUID] || s.Bookmark
 		switch {
+		case again && !k.InUse[s.GUID]:
+			// After a promotion a dataset may have two bookmarks of one version.
+			destroy = append(destroy, s)
+			continue
 		case snapshots[s.GUID]:
 			continue
-		case !points[s.GUID] && len(points) < spare:
+		case points[s.GUID]:
+		case k.Bases[s.GUID]:
+			points[s.GUID] = true
+		case counted < spare:
+			counted++
 			points[s.GUID] = true
 		}
 		if points[s.GUID] && !s.Bookmark && !bookmarked[s.GUID] {

@@ -32,6 +32,9 @@ func TestRetain(t *testing.T) {
 		{"foreign bookmarks stay", "#A1 #b2 @c3", 1, 0, "", "#b2", ""},
 		{"bookmarks of kept snapshots neither go nor count", "#a1 @b2 #b2 @c3 #c3", 2, 1, "", "", ""},
 		{"snapshot and bookmark of one version take one place", "#a1 @b2 #b2 @c3", 1, 2, "", "@b2", ""},
+		{"a standby's base leaves a bookmark, whatever is asked", "@o1 @b2 @c3", 1, 0, "", "@o1 @b2", "@o1"},
+		{"bookmarks of bases stay and do not count", "#o1 #p2 #a3 #b4 @c5", 1, 1, "", "#a3", ""},
+		{"one bookmark of a version is enough", "#a1 #a1 @b2 #b2 #b2", 1, 9, "", "#a1 #b2", ""},
 		{"without bookmarks both go", "@a1 #a1 @b2", 1, 0, "", "@a1 #a1", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -39,6 +42,7 @@ func TestRetain(t *testing.T) {
 			for i := range len(tt.inUse) {
 				k.InUse[guid(tt.inUse[i])] = true
 			}
+			k.Bases = map[messages.GUID]bool{guid('o'): true, guid('p'): true}
 			destroy, bookmark := plan.Retain(history(t, tt.history), k)
 			if write(destroy) != tt.destroy || write(bookmark) != tt.toBookmark {
 				t.Errorf("destroy %q, bookmark %q, want %q and %q", write(destroy), write(bookmark), tt.destroy, tt.toBookmark)
@@ -52,7 +56,7 @@ func TestRetainKeepsItsPromises(t *testing.T) {
 		var h messages.History
 		k := plan.Keep{
 			Snapshots: rapid.IntRange(-1, 4).Draw(t, "snapshots"), Bookmarks: rapid.IntRange(-1, 4).Draw(t, "bookmarks"),
-			InUse: map[messages.GUID]bool{},
+			InUse: map[messages.GUID]bool{}, Bases: map[messages.GUID]bool{},
 		}
 		for i := range rapid.IntRange(0, 12).Draw(t, "points") {
 			c := byte('a' + i)
@@ -63,6 +67,7 @@ func TestRetainKeepsItsPromises(t *testing.T) {
 				h = append(h, version(c, messages.TXG(i+1), kind == '#'))
 			}
 			k.InUse[guid(c)] = rapid.IntRange(0, 4).Draw(t, "used") == 0
+			k.Bases[guid(c)] = rapid.IntRange(0, 4).Draw(t, "base") == 0
 		}
 		destroy, bookmark := plan.Retain(rapid.Permutation(h).Draw(t, "order"), k)
 		var newest messages.Snapshot
@@ -84,6 +89,12 @@ func TestRetainKeepsItsPromises(t *testing.T) {
 			b := s
 			b.Bookmark, b.Name = true, messages.SnapshotName("tank/pg#"+s.Name.Short())
 			left = append(left, b)
+		}
+		for _, s := range h {
+			_, ours := messages.SnapshotIDOf(s.Name)
+			if _, there := left.ByGUID(s.GUID); ours && k.Bases[s.GUID] && !there {
+				t.Fatalf("a standby's base is gone: %s", write([]messages.Snapshot{s}))
+			}
 		}
 		if more, marks := plan.Retain(left, k); len(more)+len(marks) > 0 {
 			t.Fatalf("a second round has more to do: %s, %s", write(more), write(marks))

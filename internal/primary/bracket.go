@@ -9,22 +9,20 @@ import (
 	"github.com/pgresync/pgresync/messages"
 )
 
-// holdTag is on every snapshot of ours that is kept.
-const holdTag = "pgresync"
-
 // bracket takes one snapshot of the tree inside PostgreSQL's backup mode.
 type bracket struct {
-	cfg  Config
-	db   Database
-	zfs  ZFS
-	duty *duty
-	now  Clock
+	cfg Config
+	db  Database
+	zfs ZFS
+	// on is the lease's revision, or why this node does not publish.
+	on  func() (uint64, error)
+	now Clock
 }
 
 // take returns the manifest of a complete snapshot. When it fails, nothing is
 // left: backup mode is closed and the snapshots are gone.
 func (b *bracket) take(ctx context.Context) (*messages.Manifest, error) {
-	lease, err := b.duty.on()
+	lease, err := b.on()
 	if err != nil {
 		return nil, fmt.Errorf("take snapshot: %w", err)
 	}
@@ -84,6 +82,10 @@ func (b *bracket) fill(ctx context.Context, m *messages.Manifest) error {
 	if err := b.identify(ctx, m); err != nil {
 		return err
 	}
+	// Another node may have been promoted while the checkpoint took its time.
+	if _, err := b.on(); err != nil {
+		return err
+	}
 	return b.complete(ctx, m)
 }
 
@@ -92,6 +94,10 @@ func (b *bracket) describe(ctx context.Context, m *messages.Manifest) error {
 	id, err := b.db.Identity(ctx)
 	if err != nil {
 		return err
+	}
+	// A standby has a backup mode, too.
+	if id.Role != messages.RolePrimary {
+		return fmt.Errorf("%w: PostgreSQL is in recovery", messages.ErrNotPrimary)
 	}
 	m.SystemID, m.PGVersion, m.Timeline = id.SystemID, id.Version, id.Timeline
 	if m.Settings, err = b.db.StandbySettings(ctx); err != nil {
@@ -135,7 +141,7 @@ func (b *bracket) identify(ctx context.Context, m *messages.Manifest) error {
 func (b *bracket) complete(ctx context.Context, m *messages.Manifest) error {
 	for _, d := range m.Datasets {
 		name := b.cfg.Dataset.Child(d.Name).Snapshot(m.ID.ShortName())
-		if err := b.zfs.Hold(ctx, name, holdTag); err != nil {
+		if err := b.zfs.Hold(ctx, name, messages.HoldTag); err != nil {
 			return err
 		}
 		if !d.Travels {
@@ -184,7 +190,7 @@ func remove(ctx context.Context, zfs Pruner, s messages.Snapshot) error {
 	if s.Bookmark {
 		return zfs.DestroyBookmark(ctx, s.Name)
 	}
-	if err := zfs.Release(ctx, s.Name, holdTag); err != nil {
+	if err := zfs.Release(ctx, s.Name, messages.HoldTag); err != nil {
 		return err
 	}
 	return zfs.DestroySnapshot(ctx, s.Name)

@@ -21,7 +21,8 @@ type catalogue struct {
 	zfs ZFS
 	log zerolog.Logger
 
-	mu        sync.Mutex
+	pruning   sync.Mutex           // one round at a time
+	mu        sync.Mutex           // guards what follows
 	manifests []*messages.Manifest // oldest first
 	histories map[messages.Dataset]messages.History
 }
@@ -130,17 +131,18 @@ func (c *catalogue) facts() []messages.DatasetHistory {
 	return out
 }
 
-// prune bounds what is kept. inUse are the targets of running streams. A pruned
-// snapshot stays as a bookmark, which is all that the sending side needs of a base.
-func (c *catalogue) prune(ctx context.Context, inUse map[messages.GUID]bool) error {
+// prune bounds what is kept. A pruned snapshot stays as a bookmark, which is all
+// that the sending side needs of a base.
+func (c *catalogue) prune(ctx context.Context, keep func(messages.History) plan.Keep) error {
+	c.pruning.Lock()
+	defer c.pruning.Unlock()
 	c.mu.Lock()
 	histories := c.histories
 	c.mu.Unlock()
-	keep := plan.Keep{Snapshots: c.cfg.KeepSnapshots, Bookmarks: c.cfg.KeepBookmarks, InUse: inUse}
 	var errs []error
 	changed := false
 	for _, h := range histories {
-		destroy, bookmark := plan.Retain(h, keep)
+		destroy, bookmark := plan.Retain(h, keep(h))
 		for _, s := range bookmark {
 			errs = append(errs, c.zfs.Bookmark(ctx, s.Name, s.Name.Short()))
 		}

@@ -33,6 +33,11 @@ type Config struct {
 	PoolLimit int
 	// KeepSnapshots and KeepBookmarks bound what is kept per dataset.
 	KeepSnapshots, KeepBookmarks int
+	// StandbyExpiry is how long the bases of a standby are kept that is not seen.
+	StandbyExpiry time.Duration
+	// SlotExpiry is how long a slot may stay unused, SlotXminExpiry one that holds
+	// back vacuum.
+	SlotExpiry, SlotXminExpiry time.Duration
 }
 
 // ignored reports whether name is an ignored child or lies below one.

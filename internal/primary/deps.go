@@ -21,6 +21,8 @@ type Database interface {
 // Slots are the replication slots of our prefix.
 type Slots interface {
 	Slots(ctx context.Context) ([]messages.SlotState, error)
+	SlotUses(ctx context.Context) ([]messages.SlotUse, error)
+	SlotsUnbounded(ctx context.Context) (bool, error)
 	ReserveSlot(ctx context.Context, name string) (messages.SlotState, error)
 	DropSlot(ctx context.Context, name string) error
 	Senders(ctx context.Context) ([]messages.Sender, error)
@@ -37,9 +39,12 @@ type Tree interface {
 // Snapshots makes and keeps snapshots.
 type Snapshots interface {
 	SnapshotTree(ctx context.Context, root messages.Dataset, short string, props map[string]string) error
+	SetProperties(ctx context.Context, d messages.Dataset, props map[string]string) error
 	SetSnapshotProperties(ctx context.Context, s messages.SnapshotName, props map[string]string) error
 	Hold(ctx context.Context, s messages.SnapshotName, tag string) error
 	Bookmark(ctx context.Context, s messages.SnapshotName, short string) error
+	// BookmarkIn bookmarks a version of what d descends from in d itself.
+	BookmarkIn(ctx context.Context, s messages.SnapshotName, d messages.Dataset, short string) error
 }
 
 // Pruner removes what is ours.
@@ -89,10 +94,12 @@ type Leases interface {
 	Resign(ctx context.Context, revision uint64) error
 }
 
-// Announcer tells the world.
+// Announcer tells the world, and hears who else is there.
 type Announcer interface {
 	Publish(ctx context.Context, e messages.Event) error
 	PutStatus(ctx context.Context, s messages.NodeStatus) error
+	// Nodes are the presence records of all sidecars.
+	Nodes(ctx context.Context) ([]messages.NodeStatus, error)
 }
 
 // Clock is the time, so that tests can set it.

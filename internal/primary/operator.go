@@ -22,7 +22,7 @@ func (s *Service) Status(ctx context.Context, _ messages.OperatorRequest) (*mess
 // TakeSnapshot takes a snapshot now. A pause is about the schedule; an operator
 // who asks by hand knows of it.
 func (s *Service) TakeSnapshot(ctx context.Context, r messages.OperatorRequest) (*messages.OperatorReply, error) {
-	if _, err := s.duty.on(); err != nil {
+	if _, err := s.on(); err != nil {
 		return nil, err
 	}
 	s.log.Info().Str("by", r.By).Str("reason", r.Reason).Msg("snapshot asked for")
@@ -69,17 +69,21 @@ func (s *Service) Resume(ctx context.Context, _ messages.OperatorRequest) (*mess
 // Cleanup prunes snapshots and bookmarks beyond what is to be kept, which
 // otherwise happens after each snapshot.
 func (s *Service) Cleanup(ctx context.Context, r messages.OperatorRequest) (*messages.OperatorReply, error) {
-	if _, err := s.duty.on(); err != nil {
+	if _, err := s.on(); err != nil {
 		return nil, err
 	}
 	if err := s.cat.refresh(ctx); err != nil {
 		return nil, err
 	}
-	report := &messages.CleanupReport{DryRun: r.DryRun, Items: s.cat.surplus(s.inUse())}
+	keep, err := s.keep(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("clean up: %w", err)
+	}
+	report := &messages.CleanupReport{DryRun: r.DryRun, Items: s.cat.surplus(keep)}
 	verb := "removed"
 	if r.DryRun {
 		verb = "would be removed"
-	} else if err := s.cat.prune(ctx, s.inUse()); err != nil {
+	} else if err := s.cat.prune(ctx, keep); err != nil {
 		return nil, fmt.Errorf("clean up: %w", err)
 	}
 	reply := s.reply("%d snapshots and bookmarks %s", len(report.Items), verb)
@@ -88,13 +92,13 @@ func (s *Service) Cleanup(ctx context.Context, r messages.OperatorRequest) (*mes
 }
 
 // surplus lists what prune would remove.
-func (c *catalogue) surplus(inUse map[messages.GUID]bool) []messages.CleanupItem {
+func (c *catalogue) surplus(keep func(messages.History) plan.Keep) []messages.CleanupItem {
 	c.mu.Lock()
 	histories := c.histories
 	c.mu.Unlock()
 	var items []messages.CleanupItem
 	for _, h := range histories {
-		destroy, _ := plan.Retain(h, plan.Keep{Snapshots: c.cfg.KeepSnapshots, Bookmarks: c.cfg.KeepBookmarks, InUse: inUse})
+		destroy, _ := plan.Retain(h, keep(h))
 		for _, old := range destroy {
 			item := messages.CleanupItem{Kind: "snapshot", Name: string(old.Name), Why: fmt.Sprintf("more than %d are there", c.cfg.KeepSnapshots)}
 			if old.Bookmark {

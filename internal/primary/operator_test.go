@@ -21,7 +21,7 @@ type opZFS struct {
 	marks     map[string]string
 	history   messages.History
 	destroyed []messages.SnapshotName
-	pools     int // how often a bracket got as far as the first gate
+	brackets  int // how many got as far as asking where the cluster lives
 }
 
 const opDataset = messages.Dataset("tank/pg")
@@ -41,10 +41,7 @@ func (z *opZFS) SnapshotProperties(context.Context, messages.Dataset, ...string)
 }
 
 func (z *opZFS) Pool(context.Context, string) (messages.PoolInfo, error) {
-	z.mu.Lock()
-	defer z.mu.Unlock()
-	z.pools++
-	return messages.PoolInfo{Capacity: 99}, nil
+	return messages.PoolInfo{Capacity: 40}, nil
 }
 
 func (z *opZFS) SetProperties(_ context.Context, _ messages.Dataset, props map[string]string) error {
@@ -72,6 +69,28 @@ func (z *opZFS) Bookmark(context.Context, messages.SnapshotName, string) error {
 
 func (z *opZFS) Estimate(context.Context, messages.SendSpec) (uint64, error) { return 1234, nil }
 
+// opDatabase refuses every bracket.
+type opDatabase struct {
+	*fakeDatabase
+	zfs *opZFS
+}
+
+func (d opDatabase) Paths(context.Context) (messages.Paths, error) {
+	d.zfs.mu.Lock()
+	defer d.zfs.mu.Unlock()
+	d.zfs.brackets++
+	return messages.Paths{}, messages.ErrRefused
+}
+
+type slotsOfNobody = Slots
+
+// opSlots knows no slots.
+type opSlots struct{ slotsOfNobody }
+
+func (opSlots) SlotsUnbounded(context.Context) (bool, error) { return false, nil }
+
+func (opSlots) SlotUses(context.Context) ([]messages.SlotUse, error) { return nil, nil }
+
 type opUploads struct{ Uploads }
 
 func (opUploads) Streams() []messages.StreamRecord {
@@ -84,14 +103,16 @@ type opAnnouncer struct{}
 
 func (opAnnouncer) Publish(context.Context, messages.Event) error { return nil }
 
+func (opAnnouncer) Nodes(context.Context) ([]messages.NodeStatus, error) { return nil, nil }
+
 func (opAnnouncer) PutStatus(context.Context, messages.NodeStatus) error { return nil }
 
 func opService(z *opZFS) *Service {
 	return New(Config{
 		Cluster: "main", Node: "db1", Dataset: opDataset, LeaseTTL: 10 * time.Second, Interval: time.Hour, PoolLimit: 90, KeepSnapshots: 1, KeepBookmarks: 5,
 	}, Deps{
-		Database: &fakeDatabase{id: messages.Identity{SystemID: 1, Role: messages.RolePrimary, Timeline: messages.TimelineHistory{Current: 1}}},
-		ZFS:      z, Uploads: opUploads{}, Leases: &fakeLeases{}, Announce: opAnnouncer{}, Now: time.Now, Log: zerolog.Nop(),
+		Database: opDatabase{&fakeDatabase{id: messages.Identity{SystemID: 1, Role: messages.RolePrimary, Timeline: messages.TimelineHistory{Current: 1}}}, z},
+		Slots:    opSlots{}, ZFS: z, Uploads: opUploads{}, Leases: &fakeLeases{}, Announce: opAnnouncer{}, Now: time.Now, Log: zerolog.Nop(),
 	})
 }
 
@@ -115,31 +136,31 @@ func TestAPausedPublisherTakesNoSnapshotBySchedule(t *testing.T) {
 		z := &opZFS{marks: map[string]string{}}
 		published(t, z, func(s *Service) {
 			pass(t, 90*time.Minute)
-			if z.pools == 0 {
+			if z.brackets == 0 {
 				t.Fatal("the schedule asked for no snapshot")
 			}
 			if _, err := s.Pause(t.Context(), messages.OperatorRequest{By: "dba", Reason: "scrub"}); err != nil {
 				t.Fatal(err)
 			}
 		})
-		z.pools = 0
+		z.brackets = 0
 		published(t, z, func(s *Service) {
 			pass(t, 3*time.Hour)
-			if z.pools != 0 {
+			if z.brackets != 0 {
 				t.Error("a snapshot was tried although the node was paused before its restart")
 			}
 			reply, err := s.Status(t.Context(), messages.OperatorRequest{})
 			if err != nil || reply.Status.Paused == nil || reply.Status.Paused.Reason != "scrub" {
 				t.Errorf("status %+v, %v", reply, err)
 			}
-			if _, err := s.TakeSnapshot(t.Context(), messages.OperatorRequest{}); !errors.Is(err, messages.ErrRefused) || z.pools != 1 {
-				t.Errorf("by hand: got %v, want it to be tried and the full pool to refuse", err)
+			if _, err := s.TakeSnapshot(t.Context(), messages.OperatorRequest{}); !errors.Is(err, messages.ErrRefused) || z.brackets != 1 {
+				t.Errorf("by hand: got %v, want it to be tried", err)
 			}
 			if _, err := s.Resume(t.Context(), messages.OperatorRequest{}); err != nil {
 				t.Fatal(err)
 			}
 			pass(t, 90*time.Minute)
-			if z.pools < 2 {
+			if z.brackets < 2 {
 				t.Error("the schedule did not go on after the resume")
 			}
 		})
@@ -164,6 +185,7 @@ func TestCleanupOfThePublisher(t *testing.T) {
 		z := &opZFS{marks: map[string]string{}, history: h}
 		published(t, z, func(s *Service) {
 			for _, dry := range []bool{true, false} {
+				z.destroyed = nil // by the upkeep of a new term
 				reply, err := s.Cleanup(t.Context(), messages.OperatorRequest{DryRun: dry})
 				if err != nil {
 					t.Fatal(err)

@@ -11,7 +11,7 @@ import (
 
 // Facts tells a standby what the publisher has for it.
 func (s *Service) Facts(ctx context.Context, r messages.FactsRequest) (*messages.PrimaryFacts, error) {
-	lease, err := s.duty.on()
+	lease, err := s.on()
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +69,7 @@ func (s *Service) slotsOf(ctx context.Context, node messages.NodeName) ([]messag
 // Snapshot answers with a complete snapshot that satisfies the request, taking
 // one if need be.
 func (s *Service) Snapshot(ctx context.Context, r messages.SnapshotRequest) (*messages.Manifest, error) {
-	if _, err := s.duty.on(); err != nil {
+	if _, err := s.on(); err != nil {
 		return nil, err
 	}
 	return s.snaps.ask(ctx, r.MinStartLSN, time.Duration(r.MaxAgeMS)*time.Millisecond)
@@ -77,7 +77,7 @@ func (s *Service) Snapshot(ctx context.Context, r messages.SnapshotRequest) (*me
 
 // Slot reserves or releases WAL for one copy of a standby.
 func (s *Service) Slot(ctx context.Context, r messages.SlotRequest) (*messages.SlotReply, error) {
-	if _, err := s.duty.on(); err != nil {
+	if _, err := s.on(); err != nil {
 		return nil, err
 	}
 	name := messages.SlotName(r.Node, r.Resync)

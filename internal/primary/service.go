@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -34,23 +35,32 @@ type Service struct {
 	uploads Uploads
 	events  Announcer
 	duty    *duty
-	cat     *catalogue
-	snaps   *snapshotter
-	pause   *pause
-	now     Clock
-	log     zerolog.Logger
+	// gate is open, and turned has an entry when terms should look at duty.
+	gate     *gate
+	turned   chan struct{}
+	cat      *catalogue
+	standbys *standbys
+	snaps    *snapshotter
+	pause    *pause
+	now      Clock
+	log      zerolog.Logger
+
+	// unbounded is whether slots may retain WAL without limit.
+	unbounded atomic.Bool
 }
 
 // New wires the service; nothing is started.
 func New(cfg Config, d Deps) *Service {
 	s := &Service{cfg: cfg, db: d.Database, slots: d.Slots, zfs: d.ZFS, uploads: d.Uploads, events: d.Announce, now: d.Now, log: d.Log}
 	s.duty = &duty{cfg: cfg, db: d.Database, lease: d.Leases, now: d.Now, log: d.Log}
+	s.gate, s.turned = newGate(), make(chan struct{}, 1)
 	s.cat = &catalogue{cfg: cfg, zfs: d.ZFS, log: d.Log}
+	s.standbys = &standbys{cfg: cfg, zfs: d.ZFS, now: d.Now, log: d.Log}
 	s.pause = &pause{zfs: d.ZFS, dataset: cfg.Dataset}
 	s.snaps = &snapshotter{
 		paused: s.pause.on,
-		cfg:    cfg, cat: s.cat, events: d.Announce, inUse: s.inUse, now: d.Now, log: d.Log, asked: make(chan asker),
-		bracket: &bracket{cfg: cfg, db: d.Database, zfs: d.ZFS, duty: s.duty, now: d.Now},
+		cfg:    cfg, cat: s.cat, events: d.Announce, publishing: s.gate, prune: s.prune, now: d.Now, log: d.Log, asked: make(chan asker),
+		bracket: &bracket{cfg: cfg, db: d.Database, zfs: d.ZFS, on: s.on, now: d.Now},
 	}
 	return s
 }
@@ -60,11 +70,11 @@ func (s *Service) Run(ctx context.Context) error {
 	if err := s.pause.load(ctx); err != nil {
 		return err
 	}
-	if err := s.cat.load(ctx); err != nil {
-		return err
-	}
+	defer s.gate.set(false)
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return s.duty.run(ctx, func(on bool) { s.roleChanged(ctx, on) }) })
+	g.Go(func() error { return s.duty.run(ctx, func(on bool) { s.turn(ctx, on) }) })
+	g.Go(func() error { return s.terms(ctx) })
+	g.Go(func() error { return s.gate.while(ctx, s.upkeep) })
 	g.Go(func() error { return s.snaps.run(ctx) })
 	g.Go(func() error { return s.snaps.schedule(ctx) })
 	g.Go(func() error { return s.present(ctx) })
@@ -132,8 +142,22 @@ func (s *Service) status(ctx context.Context) messages.NodeStatus {
 	if id, err := s.db.Identity(ctx); err == nil {
 		st.Role, st.Identity = id.Role, &id
 	}
-	if m := s.cat.newest(); m != nil {
-		st.Base = m.ID
+	st.Evidence = s.evidence()
+	if _, err := s.on(); err == nil {
+		if m := s.cat.newest(); m != nil {
+			st.Base = m.ID
+		}
 	}
 	return st
+}
+
+// evidence says why this node does not publish, or what is wrong while it does.
+func (s *Service) evidence() string {
+	switch _, err := s.on(); {
+	case err != nil:
+		return err.Error()
+	case s.unbounded.Load():
+		return unboundedSlots
+	}
+	return ""
 }

@@ -17,11 +17,13 @@ type snapshotter struct {
 	bracket *bracket
 	cat     *catalogue
 	events  Announcer
-	inUse   func() map[messages.GUID]bool
-	paused  func() *messages.Pause
-	now     Clock
-	log     zerolog.Logger
-	asked   chan asker
+	// publishing is open while this node publishes.
+	publishing *gate
+	prune      func(ctx context.Context) error
+	paused     func() *messages.Pause
+	now        Clock
+	log        zerolog.Logger
+	asked      chan asker
 }
 
 type asker struct {
@@ -125,7 +127,7 @@ func (s *snapshotter) take(ctx context.Context) (*messages.Manifest, error) {
 	s.log.Info().Str("snapshot", string(m.ID)).Stringer("start_lsn", m.StartLSN).Stringer("stop_lsn", m.StopLSN).
 		Dur("took", s.now().Sub(began)).Msg("snapshot ready")
 	s.announce(ctx, m)
-	if err := s.cat.prune(ctx, s.inUse()); err != nil {
+	if err := s.prune(ctx); err != nil {
 		s.log.Warn().Err(err).Msg("prune snapshots")
 	}
 	return m, nil
@@ -146,25 +148,31 @@ func (s *snapshotter) announce(ctx context.Context, m *messages.Manifest) {
 }
 
 // schedule takes a snapshot every interval, unless nothing was written since the
-// last one.
+// last one, and one when the node begins to publish without any: until there is
+// one, the standbys do not know how this node's datasets are laid out.
 func (s *snapshotter) schedule(ctx context.Context) error {
 	if s.cfg.Interval <= 0 {
 		<-ctx.Done()
 		return ctx.Err()
 	}
+	return s.publishing.while(ctx, s.scheduled)
+}
+
+func (s *snapshotter) scheduled(ctx context.Context) error {
 	tick := time.NewTicker(s.cfg.Interval)
 	defer tick.Stop()
+	due := s.cat.newest() == nil
 	for {
+		if due && s.paused() == nil && !s.unchanged(ctx) {
+			// The failure is logged by take; the next tick is the retry.
+			_, _ = s.ask(ctx, 0, 0)
+		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-tick.C:
+			due = true
 		}
-		if _, err := s.bracket.duty.on(); err != nil || s.paused() != nil || s.unchanged(ctx) {
-			continue
-		}
-		// The failure is logged by take; the next tick is the retry.
-		_, _ = s.ask(ctx, 0, 0)
 	}
 }
 

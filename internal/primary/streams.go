@@ -11,7 +11,7 @@ import (
 
 // Stream starts the upload that a standby asks for, or joins it.
 func (s *Service) Stream(ctx context.Context, r messages.StreamRequest) (*messages.StreamRecord, error) {
-	lease, err := s.duty.on()
+	lease, err := s.on()
 	if err != nil {
 		return nil, err
 	}
@@ -32,6 +32,10 @@ func (s *Service) Stream(ctx context.Context, r messages.StreamRequest) (*messag
 		return nil, fmt.Errorf("stream of %s to %s: %w: it needs about %d bytes, the reader's pool has %d",
 			spec.Target, r.Node, messages.ErrNoSpace, need, r.Room)
 	}
+	id, _ := messages.SnapshotIDOf(spec.Target)
+	if err := s.standbys.sending(ctx, r.Node, id); err != nil {
+		return nil, fmt.Errorf("stream of %s to %s: %w", spec.Target, r.Node, err)
+	}
 	got, err := s.uploads.Join(ctx, rec, r.Node, r.Not, func(ctx context.Context) (io.ReadCloser, error) {
 		s.log.Info().Str("stream", string(rec.Stream)).Str("target", string(spec.Target)).Str("base", string(spec.Base)).
 			Uint64("estimate", rec.Estimate).Bool("resumed", rec.Resumed).Msg("zfs send starts")
@@ -47,7 +51,7 @@ func (s *Service) Stream(ctx context.Context, r messages.StreamRequest) (*messag
 // Estimate tells how much a stream would move, and how much was written since the
 // newest snapshot, without starting anything.
 func (s *Service) Estimate(ctx context.Context, r messages.StreamRequest) (*messages.EstimateReply, error) {
-	if _, err := s.duty.on(); err != nil {
+	if _, err := s.on(); err != nil {
 		return nil, err
 	}
 	spec, err := s.sendSpec(r)

@@ -54,8 +54,11 @@ func publisher(t *testing.T, u *fakeUploads) *Service {
 	t.Helper()
 	s := New(Config{Cluster: "main", Node: "db1", Dataset: "tank/pg"}, Deps{Uploads: u, ZFS: sender{}, Now: time.Now, Log: zerolog.Nop()})
 	s.duty.revision, s.duty.until = 7, time.Now().Add(24*time.Hour)
+	s.gate.set(true)
 	return s
 }
+
+func (sender) SetProperties(context.Context, messages.Dataset, map[string]string) error { return nil }
 
 func TestSweepIsForWhoIsOnDuty(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -29,6 +29,8 @@ type Config struct {
 	PrimaryConninfo string
 	// Settings are written last into the copy's configuration.
 	Settings map[string]string
+	// LowSettings is about parameters below the primary's.
+	LowSettings plan.SettingsPolicy
 	// KeepFiles are taken over from the previous data directory.
 	KeepFiles []string
 	// AutoResync lets verdicts start resyncs; triggers always do.
@@ -43,8 +45,13 @@ type Config struct {
 	SnapshotMaxAge time.Duration
 	// TrackInterval is how often a healthy standby's lineage is refreshed; 0 never.
 	TrackInterval time.Duration
+	// TrackAlways has it follow each snapshot that the publisher makes.
+	TrackAlways bool
 	// KeepPasses is how many snapshots per dataset the lineage keeps.
 	KeepPasses int
+	// KeepBases is how many bookmarks of older ones it keeps: should this node be
+	// promoted, they are bases for whoever was away for long.
+	KeepBases int
 	// BudgetPerDay bounds the resyncs that start by themselves.
 	BudgetPerDay int
 	// SameFailure is how often a resync may fail in the same phase before an operator is

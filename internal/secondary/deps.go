@@ -13,6 +13,7 @@ type Tree interface {
 	List(ctx context.Context, root messages.Dataset) ([]messages.DatasetInfo, error)
 	Histories(ctx context.Context, root messages.Dataset) (map[messages.Dataset]messages.History, error)
 	LocalProperties(ctx context.Context, d messages.Dataset) (map[string]string, error)
+	SnapshotProperties(ctx context.Context, d messages.Dataset, keys ...string) (map[messages.SnapshotName]map[string]string, error)
 }
 
 // Properties writes user and native properties.
@@ -41,6 +42,14 @@ type Builder interface {
 type Destroyer interface {
 	DestroyDataset(ctx context.Context, d messages.Dataset) error
 	DestroySnapshot(ctx context.Context, s messages.SnapshotName) error
+	DestroyBookmark(ctx context.Context, b messages.SnapshotName) error
+}
+
+// Keeper arranges which dataset has which part of the history.
+type Keeper interface {
+	Promote(ctx context.Context, d messages.Dataset) error
+	Bookmark(ctx context.Context, s messages.SnapshotName, short string) error
+	Release(ctx context.Context, s messages.SnapshotName, tag string) error
 }
 
 // ZFS is all that is asked of ZFS.
@@ -50,12 +59,20 @@ type ZFS interface {
 	Receiver
 	Builder
 	Destroyer
+	Keeper
 }
 
 // Database asks the local PostgreSQL.
 type Database interface {
 	Identity(ctx context.Context) (messages.Identity, error)
 	Receiver(ctx context.Context) (messages.Receiver, error)
+}
+
+// Follower points a running standby at another primary.
+type Follower interface {
+	// Upstream is primary_conninfo as it is in force.
+	Upstream(ctx context.Context) (string, error)
+	Follow(ctx context.Context, conninfo string) error
 }
 
 // Server controls the PostgreSQL of one data directory.
@@ -77,8 +94,16 @@ type Postgres interface {
 	// Major is the version of the local binaries.
 	Major(ctx context.Context) (int, error)
 	Prepare(ctx context.Context, setup messages.StandbySetup) error
+	// Configured are the integer parameters that a prepared copy would start with.
+	Configured(ctx context.Context, setup messages.StandbySetup, names []string) (map[string]int, error)
 	// Owner is the operating system user that PostgreSQL runs as.
 	Owner() (uid, gid int, err error)
+}
+
+// Processes tells who uses what is mounted.
+type Processes interface {
+	// UsersOf names processes, other than PostgreSQL's, that keep these mount points busy.
+	UsersOf(mountpoints []string) []string
 }
 
 // Primary asks the publisher.

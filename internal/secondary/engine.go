@@ -154,9 +154,14 @@ func (s *Service) act(ctx context.Context, j resync.Journal) error {
 	}
 	s.log.Debug().Str("phase", string(j.Phase)).Dur("took", s.now().Sub(began)).Err(err).Msg("phase done")
 	if err == nil {
-		return s.fire(ctx, event, nil)
+		err = s.fire(ctx, event, nil)
+	} else {
+		err = s.failed(ctx, j, err)
 	}
-	return s.failed(ctx, j, err)
+	if err == nil {
+		s.hooksAfter(ctx, j.Phase)
+	}
+	return err
 }
 
 func (s *Service) do(ctx context.Context, a resync.Action) (resync.Event, error) {

@@ -45,6 +45,10 @@ func (s *Service) sameCluster(ctx context.Context, l live, f *messages.PrimaryFa
 	if l.manifest != nil && l.manifest.SystemID != f.Identity.SystemID {
 		return refuse(l.manifest.SystemID)
 	}
+	l, err := s.described(ctx, l)
+	if err != nil {
+		return err
+	}
 	dir := l.dataDir(f)
 	if !l.exists() || dir == "" || !mountedAt(l, dir) {
 		return nil

@@ -56,6 +56,18 @@ func (s *Service) readTree(ctx context.Context, root messages.Dataset) (live, er
 	return l, nil
 }
 
+// described adds the manifest of the newest snapshot that was published from the
+// tree, where it does not come from a snapshot itself: it says how the tree is laid
+// out. It costs a command, so that not every reading does it.
+func (s *Service) described(ctx context.Context, l live) (live, error) {
+	if !l.exists() || l.manifest != nil {
+		return l, nil
+	}
+	var err error
+	l.manifest, err = s.ownManifest(ctx)
+	return l, err
+}
+
 // dataDir is where PostgreSQL's data directory is in the live tree: as the
 // manifest of its own snapshot says, else as the publisher has it, else the top.
 func (l live) dataDir(f *messages.PrimaryFacts) string {
@@ -83,6 +95,7 @@ func (s *Service) gather(ctx context.Context) plan.Facts {
 	if f.Primary, err = s.primary.Facts(ctx); err != nil {
 		f.Primary, f.PrimaryErr = nil, err.Error()
 	}
+	s.facts = f.Primary
 	l, err := s.readLive(ctx)
 	if err != nil {
 		s.log.Warn().Err(err).Msg("read live dataset")
@@ -94,6 +107,7 @@ func (s *Service) gather(ctx context.Context) plan.Facts {
 		f.SlotName = messages.SlotName(s.cfg.Node, l.resync)
 	}
 	s.gatherDatabase(ctx, &f)
+	f.Misdirected = l.resync != "" && s.misdirected(ctx, f)
 	s.gatherServer(ctx, l, &f)
 	f.Streamed = s.streamed
 	if f.Local != nil {
@@ -128,6 +142,11 @@ func (s *Service) gatherServer(ctx context.Context, l live, f *plan.Facts) {
 	}
 	if f.Local != nil {
 		f.Server, f.DataPresent = plan.ServerRunning, true
+		return
+	}
+	l, err := s.described(ctx, l)
+	if err != nil {
+		f.Server, f.DataPresent = plan.ServerUnknown, true
 		return
 	}
 	dir := l.dataDir(f.Primary)
@@ -178,6 +197,8 @@ func (s *Service) cure(ctx context.Context, d plan.Diagnosis) {
 		s.previous.SuspectSince = s.now()
 	case plan.CureReserveSlot:
 		s.reserveAgain(ctx)
+	case plan.CureFollow:
+		s.follow(ctx)
 	case plan.CureNone:
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/pgresync/pgresync/internal/plan"
 	"github.com/pgresync/pgresync/messages"
 )
 
@@ -15,7 +14,9 @@ import (
 // or set aside, the lineage is pruned, and slots of earlier copies are dropped.
 // All of it is safe to repeat, and none of it is urgent.
 func (s *Service) tidy(ctx context.Context) error {
-	return errors.Join(s.disposeOld(ctx), s.disposeNext(ctx), s.pruneLineage(ctx), s.dropSlots(ctx), s.listKept(ctx))
+	err := errors.Join(s.tendIfProven(ctx), s.disposeOld(ctx), s.disposeNext(ctx), s.pruneLineage(ctx), s.dropSlots(ctx), s.listKept(ctx))
+	s.noteBases(ctx)
+	return err
 }
 
 // tidyEvery is the time between two rounds of housekeeping; after a failure the
@@ -47,12 +48,16 @@ func (s *Service) disposeOld(ctx context.Context) error {
 	if err := s.unmountAll(ctx, l.tree); err != nil {
 		return fmt.Errorf("remove the previous copy: %w", err)
 	}
+	// What it has in common with the new copy is the branch's from now on.
+	if err := s.takeOver(ctx); err != nil {
+		return fmt.Errorf("remove the previous copy: %w", err)
+	}
 	marks := l.tree[0].Marks
 	switch {
 	case marks[messages.PropDiverged] != "":
-		return s.zfs.Rename(ctx, s.cfg.old(), s.cfg.kept("diverged", j.ID))
+		return s.setFree(ctx, s.cfg.kept("diverged", j.ID))
 	case marks[messages.PropReplaced] != "" && !s.cfg.Adopt:
-		return s.zfs.Rename(ctx, s.cfg.old(), s.cfg.kept("replaced", j.ID))
+		return s.setFree(ctx, s.cfg.kept("replaced", j.ID))
 	case marks[messages.PropReplaced] != "":
 		// PGRESYNC_ADOPT is the operator's word that it may go.
 		for _, d := range l.tree {
@@ -82,7 +87,7 @@ func (s *Service) keepAside(ctx context.Context, why error) error {
 	if err != nil {
 		return err
 	}
-	return s.zfs.Rename(ctx, s.cfg.old(), kept)
+	return s.setFree(ctx, kept)
 }
 
 func (s *Service) disposeNext(ctx context.Context) error {
@@ -90,25 +95,6 @@ func (s *Service) disposeNext(ctx context.Context) error {
 		return fmt.Errorf("remove a leftover copy: %w", err)
 	}
 	return nil
-}
-
-// pruneLineage keeps the newest passes and every clone's origin.
-func (s *Service) pruneLineage(ctx context.Context) error {
-	histories, err := s.zfs.Histories(ctx, s.cfg.Lineage)
-	if err != nil {
-		return err
-	}
-	var errs []error
-	for _, h := range histories {
-		destroy, _ := plan.Retain(h, plan.Keep{Snapshots: s.cfg.KeepPasses})
-		for _, old := range destroy {
-			// Busy is an origin of a clone: it goes when the clone is gone.
-			if err := s.zfs.DestroySnapshot(ctx, old.Name); err != nil && !errors.Is(err, messages.ErrBusy) {
-				errs = append(errs, err)
-			}
-		}
-	}
-	return errors.Join(errs...)
 }
 
 // dropSlots asks the primary to drop the slots of earlier copies of this node.

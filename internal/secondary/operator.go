@@ -128,8 +128,12 @@ func (s *Service) leftovers(ctx context.Context) ([]messages.CleanupItem, error)
 		return nil, err
 	}
 	for _, h := range histories {
-		destroy, _ := plan.Retain(h, plan.Keep{Snapshots: s.cfg.KeepPasses})
+		destroy, _ := plan.Retain(h, plan.Keep{Snapshots: s.cfg.KeepPasses, Bookmarks: s.cfg.KeepBases})
 		for _, old := range destroy {
+			if old.Bookmark {
+				add("bookmark", string(old.Name), "more than %d are there, or its snapshot is", s.cfg.KeepBases)
+				continue
+			}
 			add("snapshot", string(old.Name), "more than %d passes are there; the origin of a clone stays", s.cfg.KeepPasses)
 		}
 	}

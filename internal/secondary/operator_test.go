@@ -65,6 +65,10 @@ func (z *opZFS) InheritProperty(_ context.Context, _ messages.Dataset, key strin
 	return nil
 }
 
+func (z *opZFS) Release(context.Context, messages.SnapshotName, string) error { return nil }
+
+func (z *opZFS) Bookmark(context.Context, messages.SnapshotName, string) error { return nil }
+
 func (z *opZFS) DestroyDataset(context.Context, messages.Dataset) error { return nil }
 
 func (z *opZFS) DestroySnapshot(_ context.Context, s messages.SnapshotName) error {
@@ -104,6 +108,10 @@ func (opDatabase) Identity(context.Context) (messages.Identity, error) {
 type opPostgres struct{ Postgres }
 
 func (opPostgres) Major(context.Context) (int, error) { return 17, nil }
+
+type opHooks struct{}
+
+func (opHooks) Run(context.Context, Hook, map[string]string) error { return nil }
 
 type opAnnouncer struct {
 	mu     sync.Mutex
@@ -175,7 +183,7 @@ func (n *opNode) start(t *testing.T) (s *Service, stop func()) {
 		Cluster: "main", Node: "db2", Dataset: "tank/pg", Lineage: opLineage, AutoResync: true, CheckInterval: 5 * time.Millisecond, KeepPasses: 2,
 		Converge: plan.ConvergePolicy{MaxPasses: 3, Short: time.Second},
 	}, Deps{
-		ZFS: n.zfs, Database: opDatabase{}, Postgres: opPostgres{}, Primary: p, Estimates: p, Announce: n.announce, Now: time.Now, Log: zerolog.Nop(),
+		ZFS: n.zfs, Database: opDatabase{}, Postgres: opPostgres{}, Primary: p, Estimates: p, Hooks: opHooks{}, Announce: n.announce, Now: time.Now, Log: zerolog.Nop(),
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)

@@ -60,6 +60,7 @@ func (s *Service) pass(ctx context.Context, m *messages.Manifest) (plan.PassPlan
 	if err := s.markComplete(ctx, m, pp); err != nil {
 		return pp, report, err
 	}
+	s.noteBases(ctx)
 	report.Millis = s.now().Sub(began).Milliseconds()
 	s.log.Info().Str("snapshot", string(m.ID)).Str("kind", string(report.Kind)).Uint64("bytes", report.Bytes).
 		Int64("ms", report.Millis).Msg("pass complete")
@@ -101,32 +102,12 @@ func (s *Service) passPlan(ctx context.Context, m *messages.Manifest) (plan.Pass
 	if err != nil {
 		return plan.PassPlan{}, err
 	}
+	own, err := s.ownHistories(ctx)
+	if err != nil {
+		return plan.PassPlan{}, err
+	}
 	j := s.journal()
 	return plan.Pass(m, f.History, branches, plan.Options{
-		Full: j.Full, NewBranch: plan.DefaultBranch + "-" + messages.RelName(j.ID), Current: j.Branch,
+		Full: j.Full && !resting(j.Phase), NewBranch: plan.DefaultBranch + "-" + messages.RelName(j.ID), Current: j.Branch, Live: own,
 	})
-}
-
-// track keeps the lineage of a healthy standby fresh, so that a later resync has
-// little to move. It touches the lineage only, and needs no journal.
-func (s *Service) track(ctx context.Context) error {
-	if s.cfg.TrackInterval <= 0 || s.now().Before(s.trackAt) {
-		return nil
-	}
-	s.trackAt = s.now().Add(s.cfg.TrackInterval)
-	f, err := s.primary.Facts(ctx)
-	if err != nil {
-		return fmt.Errorf("track: %w", err)
-	}
-	if err := s.gates(ctx, f); err != nil {
-		return fmt.Errorf("track: %w", err)
-	}
-	m, err := s.primary.Snapshot(ctx, 0, s.cfg.TrackInterval/2)
-	if err != nil {
-		return fmt.Errorf("track: snapshot: %w", err)
-	}
-	if _, _, err := s.pass(ctx, m); err != nil {
-		return fmt.Errorf("track: %w", err)
-	}
-	return s.pruneLineage(ctx)
 }

@@ -24,14 +24,18 @@ func (s *Service) plan(ctx context.Context) (resync.Event, error) {
 	if err != nil {
 		return "", fmt.Errorf("plan: %w", err)
 	}
-	if m := s.unfinished(ctx, f, branches); m != nil {
+	own, err := s.ownHistories(ctx)
+	if err != nil {
+		return "", fmt.Errorf("plan: %w", err)
+	}
+	if m := s.unfinished(ctx, f, branches, own); m != nil {
 		s.log.Info().Str("snapshot", string(m.ID)).Msg("a pass that was cut is finished first")
 		s.later(func(n *resync.Journal) { n.Snapshot, n.Slot = m.ID, "" })
 		return resync.EventPlanned, nil
 	}
 	j := s.journal()
 	minStart, maxAge := messages.LSN(0), s.cfg.SnapshotMaxAge
-	if plan.Next(s.cfg.Converge, j.Passes, estimate(f, branches, j.Full), false) != plan.MovePass {
+	if plan.Next(s.cfg.Converge, j.Passes, estimate(f, branches, own, j.Full), false) != plan.MovePass {
 		slot, err := s.primary.Slot(ctx, j.ID, messages.SlotReserve)
 		if err != nil {
 			return "", fmt.Errorf("plan: reserve slot: %w", err)
@@ -62,12 +66,12 @@ func (s *Service) plan(ctx context.Context) (resync.Event, error) {
 
 // estimate is the bytes of the next pass: the whole database for a seed, little
 // for an increment; 0 when it cannot be told.
-func estimate(f *messages.PrimaryFacts, branches []plan.Branch, full bool) uint64 {
+func estimate(f *messages.PrimaryFacts, branches []plan.Branch, own map[messages.RelName]messages.History, full bool) uint64 {
 	if f.Snapshot == nil {
 		return 0
 	}
 	if !full {
-		pp, err := plan.Pass(f.Snapshot, f.History, branches, plan.Options{})
+		pp, err := plan.Pass(f.Snapshot, f.History, branches, plan.Options{Live: own})
 		if err == nil && pp.Kind != messages.PassSeed {
 			return 1
 		}

@@ -35,6 +35,11 @@ func (s *Service) startNew(ctx context.Context) error {
 	if err := startOnce(ctx, srv); err != nil {
 		return fmt.Errorf("start PostgreSQL in %s: %w", dir, startFailure(err))
 	}
+	if s.promoted(ctx) {
+		// Somebody promoted it between a crash of ours and now: on a timeline of its own it
+		// is a primary in earnest (I-1), and proving sees to it.
+		return nil
+	}
 	return s.mustRecover(ctx, dir, srv)
 }
 
@@ -93,6 +98,10 @@ func (s *Service) prove(ctx context.Context) (resync.Event, error) {
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	for {
+		if s.promoted(ctx) {
+			s.log.Warn().Str("resync", string(s.journal().ID)).Msg("the new copy was promoted before its proof was complete; it has replayed past the snapshot")
+			return resync.EventProven, nil
+		}
 		ok, missing := s.proven(ctx, want)
 		if ok {
 			return resync.EventProven, nil
@@ -105,10 +114,23 @@ func (s *Service) prove(ctx context.Context) (resync.Event, error) {
 	}
 }
 
+// promoted reports whether the new copy has left recovery by a promotion, which
+// PostgreSQL allows past the end of the backup only: on a newer timeline that goes
+// through the snapshot's stop LSN.
+func (s *Service) promoted(ctx context.Context) bool {
+	m, err := s.manifest(ctx)
+	if err != nil {
+		return false
+	}
+	id, err := s.db.Identity(ctx)
+	return err == nil && id.Role == messages.RolePrimary && id.SystemID == m.SystemID && id.LSN >= m.StopLSN &&
+		id.Timeline.Current > m.Timeline.Current && id.Timeline.Contains(m.Timeline.Current, m.StopLSN)
+}
+
 // want is what the proof asks for. Hosts that the operator gave are his business.
 func (s *Service) want(ctx context.Context, m *messages.Manifest) plan.Want {
 	w := plan.Want{StopLSN: m.StopLSN, SystemID: m.SystemID, Timeline: m.Timeline, SlotName: s.journal().Slot}
-	if hasKey(s.cfg.PrimaryConninfo, "host") {
+	if hasHost(s.cfg.PrimaryConninfo) {
 		return w
 	}
 	if lease, _, err := s.primary.Lease(ctx); err == nil {

@@ -134,7 +134,7 @@ func (s *Service) status() messages.NodeStatus {
 	st := messages.NodeStatus{
 		V: messages.Version, Cluster: s.cfg.Cluster, Node: s.cfg.Node, Sidecar: messages.SidecarSecondary, Version: s.cfg.Version,
 		At: s.now().UTC(), Role: messages.RoleDown, Identity: s.local, Phase: s.j.Phase, Verdict: s.verdict.Verdict,
-		Reason: s.verdict.Reason, Evidence: s.verdict.Evidence, Base: s.j.Snapshot, Last: s.lastReport, Kept: s.kept,
+		Reason: s.verdict.Reason, Evidence: s.verdict.Evidence, Base: s.j.Snapshot, Bases: s.bases, Last: s.lastReport, Kept: s.kept,
 		Paused: s.paused, Transfer: s.moving,
 	}
 	if s.local != nil {

@@ -65,6 +65,9 @@ func (s *Service) removeFailed(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if err := s.notPromoted(ctx, srv); err != nil {
+			return err
+		}
 		if err := srv.Stop(ctx, true); err != nil {
 			return fmt.Errorf("stop PostgreSQL in %s: %w", dir, err)
 		}
@@ -78,6 +81,33 @@ func (s *Service) removeFailed(ctx context.Context) error {
 		}
 	}
 	return s.zfs.Rename(ctx, s.cfg.Dataset, s.cfg.next())
+}
+
+// notPromoted refuses to take a copy away that was promoted since (I-1): it may
+// hold writes that exist nowhere else.
+func (s *Service) notPromoted(ctx context.Context, srv Server) error {
+	m, err := s.manifest(ctx)
+	if err != nil {
+		return err
+	}
+	refused := fmt.Errorf("%s: %w: it was promoted since; it stays in place", s.cfg.Dataset, messages.ErrRefused)
+	if id, err := s.db.Identity(ctx); err == nil {
+		if id.Role == messages.RolePrimary {
+			return refused
+		}
+		return nil
+	}
+	cd, err := srv.ControlData(ctx)
+	if err != nil {
+		return nil //nolint:nilerr // a copy without pg_control never was a primary
+	}
+	// The primary's pg_control came along with the copy and says "in production", too,
+	// until the copy is started; its checkpoint is then not past the snapshot.
+	left := strings.HasPrefix(cd.State, "in production") || cd.State == "shut down" || cd.State == "shutting down"
+	if left && (cd.Timeline > m.Timeline.Current || cd.CheckpointLSN > m.StopLSN) {
+		return refused
+	}
+	return nil
 }
 
 // bringBack renames and mounts the previous copy, if there was one.

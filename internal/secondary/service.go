@@ -18,7 +18,10 @@ import (
 type Deps struct {
 	ZFS       ZFS
 	Database  Database
+	Follower  Follower
 	Postgres  Postgres
+	Processes Processes
+	Hooks     Hooks
 	Primary   Primary
 	Downloads Downloads
 	// Estimates may be nil: a dry run then knows the size of a seed only.
@@ -34,7 +37,10 @@ type Service struct {
 	cfg       Config
 	zfs       ZFS
 	db        Database
+	follower  Follower
 	pg        Postgres
+	processes Processes
+	hooks     Hooks
 	primary   Primary
 	downloads Downloads
 	estimates Estimator
@@ -53,6 +59,7 @@ type Service struct {
 	local      *messages.Identity
 	lastReport *messages.ResyncReport
 	kept       []messages.Dataset
+	bases      []messages.SnapshotID
 	paused     *messages.Pause
 	moving     *messages.TransferReport
 
@@ -65,12 +72,15 @@ type Service struct {
 	resumed  bool              // the journal's phase was begun by an earlier run
 	tidyAt   time.Time
 	trackAt  time.Time
+	tracked  messages.SnapshotID    // what the lineage is known to have
+	facts    *messages.PrimaryFacts // the publisher's latest, nil when it does not answer
 }
 
 // New wires the service; nothing is started.
 func New(cfg Config, d Deps) *Service {
 	return &Service{
-		cfg: cfg, zfs: d.ZFS, db: d.Database, pg: d.Postgres, primary: d.Primary, downloads: d.Downloads, estimates: d.Estimates,
+		cfg: cfg, zfs: d.ZFS, db: d.Database, follower: d.Follower, pg: d.Postgres, processes: d.Processes, hooks: d.Hooks,
+		primary: d.Primary, downloads: d.Downloads, estimates: d.Estimates,
 		events: d.Announce, now: d.Now, log: d.Log, out: newOutbox(d.Announce, d.Log),
 		nudge: make(chan struct{}, 1), asks: make(chan func(context.Context)), ready: make(chan struct{}),
 	}
@@ -91,6 +101,7 @@ func (s *Service) Run(ctx context.Context) error {
 	s.mu.Unlock()
 	s.readyOnce.Do(func() { close(s.ready) })
 	s.log.Info().Str("phase", string(j.Phase)).Str("resync", string(j.ID)).Msg("journal read")
+	s.noteBases(ctx)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.out.run(ctx) })
 	g.Go(func() error { return s.present(ctx) })

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -24,6 +25,8 @@ type pgData struct {
 	streamed bool // past stop: proven good
 	started  int
 	promoted bool
+	// connections is its max_connections, 0 for enough.
+	connections int
 }
 
 // postmaster is the node's one server, of the configured port.
@@ -98,6 +101,9 @@ func (w *world) launch(dir string) error {
 			w.breaks("%s of copy %q is started with %s of copy %q", ds, want, part, have)
 		}
 		parts = append(parts, part)
+	}
+	if pg.connections != 0 && pg.connections < simConnections {
+		return errSettings
 	}
 	if w.startFails != nil {
 		if err := w.startFails(pg); err != nil {
@@ -200,6 +206,20 @@ func (p pgHand) Major(ctx context.Context) (int, error) {
 
 func (p pgHand) Owner() (uid, gid int, err error) { return 26, 26, nil }
 
+func (p pgHand) Configured(ctx context.Context, setup messages.StandbySetup, names []string) (map[string]int, error) {
+	if err := p.point(ctx, "read the copy's configuration"); err != nil {
+		return nil, err
+	}
+	out := map[string]int{}
+	for _, name := range names {
+		out[name] = p.connections
+		if v, ok := setup.Settings[name]; ok {
+			out[name], _ = strconv.Atoi(v)
+		}
+	}
+	return out, nil
+}
+
 func (p pgHand) Prepare(ctx context.Context, setup messages.StandbySetup) error {
 	if err := p.point(ctx, "prepare"); err != nil {
 		return err
@@ -222,8 +242,23 @@ func (p pgHand) Prepare(ctx context.Context, setup messages.StandbySetup) error 
 	if err := p.point(ctx, "prepared half"); err != nil {
 		return err
 	}
-	pg.label, pg.slot = true, setup.SlotName
+	if live, ok := p.at(filepath.Join(simMounts[""], simData)); ok && p.pool[live].content.pg != nil && setup.KeepFrom != filepath.Join(simMounts[""], simData) {
+		p.breaks("local files are kept from %q", setup.KeepFrom)
+	}
+	pg.label, pg.slot, pg.connections = true, setup.SlotName, p.connections
+	if v, ok := setup.Settings["max_connections"]; ok {
+		pg.connections, _ = strconv.Atoi(v)
+	}
 	return p.point(ctx, "prepared")
+}
+
+// UsersOf names the stranger unless it hides, as those of other users do from a
+// sidecar that is not root.
+func (w *world) UsersOf(mountpoints []string) []string {
+	if m, is := w.mountedAt(w.stranger); is && !w.strangerHides && slices.Contains(mountpoints, m.at) && time.Now().Before(w.strangerUntil) {
+		return []string{"backup-agent (process 4711)"}
+	}
+	return nil
 }
 
 type serverHand struct {

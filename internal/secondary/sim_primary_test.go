@@ -14,10 +14,11 @@ import (
 )
 
 const (
-	simVersion = messages.PGVersion(170002)
-	simSegment = 16 << 20
-	simSystem  = messages.SystemID(7000000000000000001)
-	simFirst   = messages.GUID(1 << 40) // GUIDs of the publisher lie above
+	simVersion     = messages.PGVersion(170002)
+	simSegment     = 16 << 20
+	simSystem      = messages.SystemID(7000000000000000001)
+	simConnections = 100                    // the primary's max_connections
+	simFirst       = messages.GUID(1 << 40) // GUIDs of the publisher lie above
 )
 
 // simMounts is where the parts of the cluster are mounted, on both nodes.
@@ -62,7 +63,7 @@ func (p *publisher) bracket() *messages.Manifest {
 	m := &messages.Manifest{
 		V: messages.Version, ID: messages.NewSnapshotID(time.Now()), Cluster: "main", Node: "db1", CreatedAt: time.Now(), Lease: 1,
 		SystemID: simSystem, PGVersion: simVersion, Timeline: p.history(), StartLSN: start, StopLSN: p.lsn, WALSegmentSize: simSegment,
-		BackupLabel: messages.NewBlob([]byte("label")), Settings: map[string]int{"max_connections": 100}, Flags: messages.FlagsPlain,
+		BackupLabel: messages.NewBlob([]byte("label")), Settings: map[string]int{"max_connections": simConnections}, Flags: messages.FlagsPlain,
 		Layout: messages.Layout{
 			DataDir: messages.Place{Path: simData}, WALDir: messages.Place{Dataset: "wal", Path: ".", Link: true},
 			Tablespaces: []messages.TablespacePlace{{OID: 16400, Place: messages.Place{Dataset: "space", Path: "."}}},

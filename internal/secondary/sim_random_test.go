@@ -14,7 +14,7 @@ import (
 // recovers from an earlier blow. It runs as often as -rapid.checks says, and a
 // failure prints the -rapid.seed, or the file, that repeats it.
 func TestRandomBlows(t *testing.T) {
-	all := stories()
+	all := struck()
 	blows := []blow{blowKill, blowReset, blowCrash, blowFail, blowCut, blowStart}
 	rapid.Check(t, func(rt *rapid.T) {
 		s := rapid.SampledFrom(all).Draw(rt, "story")

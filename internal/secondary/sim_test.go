@@ -2,7 +2,6 @@ package secondary
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -20,22 +19,9 @@ import (
 	"github.com/pgresync/pgresync/messages"
 )
 
-// story is one way in which a resync comes about, and what must come of it.
-type story struct {
-	name string
-	// seeded begins with a standby that we seeded and that streams.
-	seeded bool
-	// begin makes the trouble.
-	begin func(w *world)
-	// trigger is sent to the node by name.
-	trigger bool
-	// operator is the end that is wanted: needs-operator, with what there was running.
-	operator bool
-}
-
 func newWorld() *world {
 	w := &world{
-		mu: &sync.Mutex{},
+		mu: &sync.Mutex{}, connections: simConnections,
 		cfg: Config{
 			Cluster: "main", Node: "db2", Dataset: "tank/pg", Lineage: "tank/pgresync/main", StageDir: "/run/stage",
 			PrimaryConninfo: "user=r", KeepFiles: []string{"pg_hba.conf"}, AutoResync: true, CheckInterval: 5 * time.Second,
@@ -107,7 +93,7 @@ func (w *world) oneLife(t *testing.T, sent *time.Time, deadline time.Time, done 
 		out = t.Output()
 	}
 	svc := New(w.cfg, Deps{
-		ZFS: zfsHand{h}, Database: dbHand{h}, Postgres: pgHand{h}, Primary: pubHand{h}, Downloads: pubHand{h},
+		ZFS: zfsHand{h}, Database: dbHand{h}, Postgres: pgHand{h}, Processes: w, Hooks: &w.hooks, Primary: pubHand{h}, Downloads: pubHand{h},
 		Announce: quiet{}, Now: time.Now, Log: zerolog.New(out),
 	})
 	ended := make(chan error, 1)
@@ -258,115 +244,6 @@ func (w *world) bootsWell() []string {
 		return []string{"after a boot another copy, or none, is in place"}
 	}
 	return w.broken[broken:]
-}
-
-var errSettings = settingsError{}
-
-type settingsError struct{}
-
-func (settingsError) Error() string                { return "max_connections is too low" }
-func (settingsError) StartReason() messages.Reason { return messages.ReasonSettingsTooLow }
-
-func stories() []story {
-	gap := func(w *world) {
-		clear(w.pub.slots)
-		w.pub.write(10)
-	}
-	// firstCopy tells the first new copy from what the standby had.
-	firstCopy := func(w *world) func(*pgData) bool {
-		first := messages.LSN(0) // the position of its snapshot
-		return func(pg *pgData) bool {
-			if first == 0 && pg != w.had {
-				first = pg.stop
-			}
-			return pg != w.had && pg.stop == first
-		}
-	}
-	return []story{
-		{name: "seed", begin: func(*world) {}},
-		{name: "increment", seeded: true, begin: gap},
-		{name: "trigger", seeded: true, begin: func(*world) {}, trigger: true},
-		{name: "stopped before", seeded: true, begin: func(w *world) { gap(w); w.server = nil }, trigger: true},
-		{name: "lost", seeded: true, begin: func(w *world) {
-			gap(w)
-			w.server, w.mounts = nil, nil
-			for _, d := range w.tree(w.cfg.Dataset) {
-				delete(w.pool, d)
-			}
-		}},
-		{name: "start fails once", seeded: true, begin: func(w *world) {
-			gap(w)
-			first := firstCopy(w)
-			w.startFails = func(pg *pgData) error {
-				if first(pg) {
-					return errors.New("it does not start")
-				}
-				return nil
-			}
-		}},
-		{name: "a stranger in the way", seeded: true, begin: func(w *world) {
-			gap(w)
-			w.stranger, w.strangerUntil = w.cfg.Dataset, time.Now().Add(3*time.Minute)
-		}},
-		{name: "settings too low", seeded: true, operator: true, begin: func(w *world) {
-			gap(w)
-			w.startFails = func(pg *pgData) error {
-				if pg != w.had {
-					return errSettings
-				}
-				return nil
-			}
-		}},
-		{name: "start fails for ever", seeded: true, operator: true, begin: func(w *world) {
-			gap(w)
-			w.cfg.SameFailure = 5
-			w.startFails = func(pg *pgData) error {
-				if pg != w.had {
-					return errors.New("it does not start")
-				}
-				return nil
-			}
-		}},
-		{name: "switch fails here and there for ever", seeded: true, operator: true, begin: func(w *world) {
-			gap(w)
-			w.cfg.BudgetPerDay = 6
-			n := 0
-			w.startFails = func(pg *pgData) error {
-				if n++; pg != w.had && n%2 == 1 {
-					return errors.New("it does not start")
-				}
-				return nil
-			}
-			w.mute = func(pg *pgData) bool { return pg != w.had }
-		}},
-		{name: "proof fails once", seeded: true, begin: func(w *world) {
-			gap(w)
-			w.mute = firstCopy(w)
-		}},
-		{name: "diverged", seeded: true, trigger: true, begin: func(w *world) {
-			pg := w.serving()
-			pg.signal, pg.promoted, pg.timeline, pg.fork, pg.state = false, true, 2, pg.at, "in production"
-			pg.at += 1 << 20
-			w.pub.write(3)
-			w.keepHad = true
-		}},
-		{name: "foreign", begin: func(w *world) { foreignStandby(w); w.keepHad = true }},
-		{name: "foreign, adopted", begin: func(w *world) { foreignStandby(w); w.cfg.Adopt = true }},
-	}
-}
-
-// foreignStandby is one that pg_basebackup made, whose WAL is gone.
-func foreignStandby(w *world) {
-	for rel, at := range simMounts {
-		fs := &fileSystem{guid: messages.GUID(w.draw()), local: map[string]string{"mountpoint": at, "quota": "1T"}, content: content{copy: "foreign"}}
-		if rel == "" {
-			fs.content.pg = &pgData{sysid: simSystem, timeline: 1, at: 0x1000, state: "shut down in recovery", signal: true, label: true, streamed: true}
-		}
-		w.pool[w.cfg.Dataset.Child(rel)] = fs
-	}
-	w.reset()
-	w.startByOthers()
-	w.pub.write(10)
 }
 
 func TestStoriesWithoutAFault(t *testing.T) {

@@ -34,10 +34,13 @@ type world struct {
 	mute       func(*pgData) bool
 	// bootStarts is a unit that starts PostgreSQL at boot; bootBackwards mounts ties
 	// of mount points in the other order, which ZFS leaves open.
+	// connections is max_connections in this node's postgresql.conf.
+	connections               int
 	bootStarts, bootBackwards bool
 	// stranger holds a mount point busy until then.
 	stranger      messages.Dataset
 	strangerUntil time.Time
+	strangerHides bool
 
 	strikes  map[int]blow
 	armed    bool
@@ -51,7 +54,8 @@ type world struct {
 	moved   map[messages.GUID]int
 	broken  []string
 	foreign []messages.Dataset // must be there in the end
-	crashed bool               // PostgreSQL was killed by a blow, not by us
+	hooks   hooksRun
+	crashed bool // PostgreSQL was killed by a blow, not by us
 }
 
 // blow is what happens at a point of the story.
@@ -273,7 +277,7 @@ func (w *world) describe() string {
 // clone is a world of its own in the same state.
 func (w *world) clone() *world {
 	out := *w
-	out.mu = &sync.Mutex{}
+	out.mu, out.hooks = &sync.Mutex{}, hooksRun{}
 	out.pool = map[messages.Dataset]*fileSystem{}
 	for name, fs := range w.pool {
 		c := *fs

@@ -66,7 +66,7 @@ func TestConninfoWithAHostOfItsOwnIsRecognised(t *testing.T) {
 		"user=r application_name=host": false,
 		"":                             false,
 	} {
-		if got := hasKey(conninfo, "host"); got != want {
+		if got := hasHost(conninfo); got != want {
 			t.Errorf("%q: got %v, want %v", conninfo, got, want)
 		}
 	}

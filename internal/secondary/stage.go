@@ -46,6 +46,9 @@ func (s *Service) stage(ctx context.Context) (resync.Event, error) {
 	if err := s.aim(ctx, sites); err != nil {
 		return "", fmt.Errorf("stage snapshot %s: %w", m.ID, err)
 	}
+	if err := s.strangers(l); err != nil {
+		return "", fmt.Errorf("stage snapshot %s: %w", m.ID, err)
+	}
 	// Once more, right before the old copy is stopped: staging took time (I-7, I-8).
 	if ok, err := s.walKept(ctx, m); err != nil || !ok {
 		return resync.EventStale, err
@@ -204,11 +207,21 @@ func (s *Service) prepare(ctx context.Context, m *messages.Manifest, l live, sit
 	if err != nil {
 		return err
 	}
+	if l.manifest == nil {
+		l.manifest = m // a copy that is not of our making: the publisher's layout is the best guess
+	}
 	// What is to be kept comes from a data directory that can be read now.
+	l, err = s.described(ctx, l)
+	if err != nil {
+		return err
+	}
 	if dir := l.dataDir(nil); dir != "" && mountedAt(l, dir) {
 		setup.KeepFrom, setup.KeepFiles = dir, s.cfg.KeepFiles
 	}
-	return s.pg.Prepare(ctx, setup)
+	if err := s.pg.Prepare(ctx, setup); err != nil {
+		return err
+	}
+	return s.parameters(ctx, m, setup)
 }
 
 func (s *Service) setup(ctx context.Context, m *messages.Manifest, sites []site) (messages.StandbySetup, error) {
@@ -251,19 +264,22 @@ func (s *Service) setup(ctx context.Context, m *messages.Manifest, sites []site)
 // configuration does.
 func (s *Service) conninfo(ctx context.Context) (string, error) {
 	extra := s.cfg.PrimaryConninfo
-	if hasKey(extra, "host") {
+	if hasHost(extra) {
 		return extra, nil
 	}
 	lease, _, err := s.primary.Lease(ctx)
 	if err != nil {
 		return "", fmt.Errorf("find the primary's address: %w", err)
 	}
-	return strings.TrimSpace(fmt.Sprintf("host=%s port=%d application_name=%s %s", lease.Host, lease.Port, s.cfg.Node, extra)), nil
+	return strings.TrimSpace(fmt.Sprintf("%s application_name=%s %s", address(lease), s.cfg.Node, extra)), nil
 }
 
-func hasKey(conninfo, key string) bool {
+func address(l messages.Lease) string { return fmt.Sprintf("host=%s port=%d", l.Host, l.Port) }
+
+// hasHost reports whether the operator says himself where the primary is.
+func hasHost(conninfo string) bool {
 	for f := range strings.FieldsSeq(conninfo) {
-		if k, _, _ := strings.Cut(f, "="); k == key || k == key+"addr" {
+		if k, _, _ := strings.Cut(f, "="); k == "host" || k == "hostaddr" {
 			return true
 		}
 	}

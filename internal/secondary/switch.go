@@ -40,6 +40,7 @@ func (s *Service) stop(ctx context.Context) (resync.Event, error) {
 	if err != nil {
 		return "", fmt.Errorf("stop: %w", err)
 	}
+	s.hook(ctx, HookBeforeStop, s.journal())
 	// Journaled before the deed, so that a revert knows to start it again.
 	if err := s.note(ctx, func(n *resync.Journal) { n.DownSince, n.Diverged = s.now().UTC(), n.Diverged || promoted }); err != nil {
 		return "", err
@@ -94,6 +95,10 @@ func (s *Service) recheck(ctx context.Context, srv Server) (promoted bool, err e
 
 // server is the one of the live tree's data directory, nil when there is none.
 func (s *Service) server(ctx context.Context, l live) (string, Server, error) {
+	l, err := s.described(ctx, l)
+	if err != nil {
+		return "", nil, err
+	}
 	if l.manifest == nil {
 		// A copy that is not of our making: the publisher's layout is the best guess, and
 		// the running pass knows it even when the publisher is away.
@@ -155,7 +160,7 @@ func (s *Service) setAside(ctx context.Context, l live) error {
 		return err
 	}
 	if err := s.unmountAll(ctx, l.tree); err != nil {
-		return err
+		return s.named(l, err)
 	}
 	return s.zfs.Rename(ctx, s.cfg.Dataset, s.cfg.old())
 }

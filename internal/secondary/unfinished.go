@@ -14,7 +14,9 @@ import (
 //
 // Nil when there is nothing to go on with; whatever is wrong with the remains, a
 // new snapshot is the way out.
-func (s *Service) unfinished(ctx context.Context, f *messages.PrimaryFacts, branches []plan.Branch) *messages.Manifest {
+func (s *Service) unfinished(ctx context.Context, f *messages.PrimaryFacts, branches []plan.Branch,
+	own map[messages.RelName]messages.History,
+) *messages.Manifest {
 	j := s.journal()
 	if j.Full && j.Branch == "" {
 		return nil // a full copy shares nothing with what was there
@@ -33,7 +35,7 @@ func (s *Service) unfinished(ctx context.Context, f *messages.PrimaryFacts, bran
 		}
 	}
 	pp, err := plan.Pass(m, f.History, branches, plan.Options{
-		Full: j.Full, NewBranch: plan.DefaultBranch + "-" + messages.RelName(j.ID), Current: j.Branch,
+		Full: j.Full, NewBranch: plan.DefaultBranch + "-" + messages.RelName(j.ID), Current: j.Branch, Live: own,
 	})
 	if err != nil {
 		return nil

@@ -75,7 +75,7 @@ func TestPassThatWasCutIsFinishedFirst(t *testing.T) {
 			s := New(Config{Cluster: "main", Node: "db2", Dataset: "tank/pg", Lineage: "tank/lineage"},
 				Deps{ZFS: pool, Postgres: pool, Now: time.Now, Log: zerolog.Nop()})
 			s.j = tt.journal
-			got := s.unfinished(t.Context(), tt.facts, tt.branches)
+			got := s.unfinished(t.Context(), tt.facts, tt.branches, nil)
 			if (got != nil) != tt.want || got != nil && got.ID != m.ID {
 				t.Errorf("got %v, want it to be finished: %t", got, tt.want)
 			}

@@ -5,6 +5,7 @@ package sidecar
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"time"
@@ -15,7 +16,36 @@ import (
 	"github.com/pgresync/pgresync/internal/bus"
 	"github.com/pgresync/pgresync/internal/daemon"
 	"github.com/pgresync/pgresync/internal/daemon/settings"
+	"github.com/pgresync/pgresync/messages"
 )
+
+// Connect is bus.Connect as configured, with the keys that sign and are trusted.
+// What is not verified is said once.
+func Connect(ctx context.Context, c *settings.Common, name string, urls []string, leaseTTL time.Duration, log zerolog.Logger) (*bus.Bus, error) {
+	cfg := BusConfig(c, name, urls, leaseTTL, log)
+	var err error
+	if c.SigningSeedFile != "" {
+		if cfg.Signer, err = bus.LoadSigner(c.SigningSeedFile); err != nil {
+			return nil, daemon.WithExitCode(fmt.Errorf("PGRESYNC_SIGNING_SEED_FILE: %w", err), daemon.ExitUsage)
+		}
+	}
+	if cfg.Publishers, err = messages.ParseKeys(c.TrustedKeys); err == nil {
+		cfg.Operators, err = messages.ParseKeys(c.TriggerKeys)
+	}
+	if err != nil {
+		return nil, daemon.WithExitCode(err, daemon.ExitUsage)
+	}
+	if name == "primary" && cfg.Signer == nil {
+		log.Warn().Msg("what this node publishes is not signed: set PGRESYNC_SIGNING_SEED_FILE")
+	}
+	if len(cfg.Publishers) == 0 {
+		log.Warn().Msg("documents are not verified, whoever may write to NATS is believed: set PGRESYNC_TRUSTED_KEYS")
+	}
+	if len(cfg.Operators) == 0 {
+		log.Warn().Msg("triggers are not verified, whoever may write to NATS is obeyed: set PGRESYNC_TRIGGER_KEYS")
+	}
+	return bus.Connect(ctx, cfg)
+}
 
 // BusConfig is the link to NATS as configured; urls replace the configured ones
 // when the server is embedded. leaseTTL is the publisher's, 0 for a standby.
@@ -24,6 +54,7 @@ func BusConfig(c *settings.Common, name string, urls []string, leaseTTL time.Dur
 	return bus.Config{
 		Cluster: c.Cluster, Node: c.Node, Sidecar: name, Version: daemon.Version(),
 		URLs: urls, CredsFile: n.Creds, NKeyFile: n.Nkey, User: n.User, Password: n.Password.Reveal(), Token: n.Token.Reveal(),
+		PasswordFile: n.PasswordFile, TokenFile: n.TokenFile, InboxPrefix: n.InboxPrefix,
 		CAFile: n.CA, CertFile: n.Cert, KeyFile: n.Key,
 		Provision: n.Provision, Replicas: n.Replicas, Storage: n.Storage, LeaseTTL: leaseTTL,
 		OnAsyncError: func(err error) { log.Warn().Err(err).Msg("nats") },

@@ -16,6 +16,7 @@ import (
 
 // attached is one reader of one upload.
 type attached struct {
+	consumer string
 	consumed int  // parts acknowledged, from 0 without gaps
 	ended    bool // the end was acknowledged too
 	stalled  time.Duration
@@ -52,12 +53,12 @@ func (u *upload) unpin() { u.update(func() { u.pins-- }) }
 func (u *upload) attach(ctx context.Context, node messages.NodeName) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*callTimeout)
 	defer cancel()
-	name := ConsumerName(u.attempt(), node)
-	if u.isAttached(node) {
-		if err := u.store.js.DeleteConsumer(ctx, u.store.ns.PartsStream(), name); err != nil && !isGone(err) {
-			return fmt.Errorf("reset consumer %s: %w", name, err)
+	if old := u.consumerOf(node); old != "" {
+		if err := u.store.js.DeleteConsumer(ctx, u.store.ns.PartsStream(), old); err != nil && !isGone(err) {
+			return fmt.Errorf("reset the consumer of node %s: %w", node, err)
 		}
 	}
+	name := newConsumerName(u.attempt(), node)
 	_, err := u.store.js.CreateOrUpdateConsumer(ctx, u.store.ns.PartsStream(), jetstream.ConsumerConfig{
 		Durable:           name,
 		FilterSubject:     u.store.ns.StreamParts(u.spec.Stream, u.attempt()),
@@ -69,16 +70,17 @@ func (u *upload) attach(ctx context.Context, node messages.NodeName) error {
 		InactiveThreshold: max(consumerIdle, 2*u.store.cfg.ReaderGrace),
 	})
 	if err != nil {
-		return fmt.Errorf("create consumer %s: %w", name, err)
+		return fmt.Errorf("create a consumer for node %s: %w", node, err)
 	}
-	u.update(func() { u.readers[node] = &attached{} })
+	u.update(func() { u.readers[node] = &attached{consumer: name} })
 	u.report(true)
 	return nil
 }
 
 // detach forgets a reader and removes its consumer.
 func (u *upload) detach(ctx context.Context, node messages.NodeName) {
-	if !u.isAttached(node) {
+	name := u.consumerOf(node)
+	if name == "" {
 		return
 	}
 	u.update(func() { delete(u.readers, node) })
@@ -87,7 +89,7 @@ func (u *upload) detach(ctx context.Context, node messages.NodeName) {
 	defer cancel()
 	// What cannot be deleted now is removed with the upload, by the next sweep, or by
 	// the server when it was idle for long.
-	_ = u.store.js.DeleteConsumer(ctx, u.store.ns.PartsStream(), ConsumerName(u.attempt(), node))
+	_ = u.store.js.DeleteConsumer(ctx, u.store.ns.PartsStream(), name)
 	u.report(true)
 }
 
@@ -99,10 +101,14 @@ func (u *upload) nudge() {
 	}
 }
 
-func (u *upload) isAttached(node messages.NodeName) bool {
+// consumerOf is "" when node is not attached.
+func (u *upload) consumerOf(node messages.NodeName) string {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return u.readers[node] != nil
+	if r := u.readers[node]; r != nil {
+		return r.consumer
+	}
+	return ""
 }
 
 // consumed is the number of parts that all readers have; the caller holds mu.
@@ -177,7 +183,11 @@ func (u *upload) deserted() bool {
 func (u *upload) poll(ctx context.Context, node messages.NodeName, elapsed time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	cons, err := u.store.js.Consumer(ctx, u.store.ns.PartsStream(), ConsumerName(u.attempt(), node))
+	name := u.consumerOf(node)
+	if name == "" {
+		return
+	}
+	cons, err := u.store.js.Consumer(ctx, u.store.ns.PartsStream(), name)
 	if err != nil && !isGone(err) {
 		return
 	}
@@ -185,7 +195,7 @@ func (u *upload) poll(ctx context.Context, node messages.NodeName, elapsed time.
 	r := u.readers[node]
 	drop := false
 	switch {
-	case r == nil || r.ended:
+	case r == nil || r.consumer != name || r.ended:
 	case err != nil:
 		// A server that is starting up may not know its consumers yet.
 		r.missing++
@@ -228,7 +238,7 @@ func isGone(err error) bool {
 func (u *upload) answer() (unsubscribe func()) {
 	sub, err := u.store.conn.Subscribe(u.store.ns.Consumed(u.spec.Stream, u.attempt()), func(m *nats.Msg) {
 		u.nudge()
-		if m.Reply == "" {
+		if !u.store.ns.MayReply(m.Reply) {
 			return
 		}
 		rec := u.record()

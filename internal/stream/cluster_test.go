@@ -53,8 +53,8 @@ func TestClusterChangesLeadersInMidStream(t *testing.T) {
 // The measure that ObjectStore.Put failed in 17 of 20 runs with a success, and in
 // the others with an error: leaders that step down every 0.7 s.
 func TestLeadersThatKeepSteppingDown(t *testing.T) {
-	size := int64(scale(t, envMiB, 32)) * mib
-	rounds := scale(t, envRounds, 2)
+	size := int64(scale(t, envMiB, 16)) * mib
+	rounds := scale(t, envRounds, 1)
 	nodes := natstest.Cluster(t, 3)
 	w := startWorld(t, nodes.Servers[0], func(c *stream.Config) {
 		*c = stream.Config{Cluster: "main", Provision: true, Replicas: 3, BucketReplicas: 3, Linger: time.Nanosecond}

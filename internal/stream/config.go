@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"time"
@@ -95,6 +96,11 @@ type Config struct {
 	RateLimit uint64
 	// Provision allows to create and change the streams; otherwise they are only checked.
 	Provision bool
+	// Signer signs announcements, and Publishers are the keys whose announcements are
+	// believed; without any, all are. Every part's hash is under the signature of its
+	// announcement, and the record names the attempt, which is drawn anew each time.
+	Signer     *messages.Signer
+	Publishers messages.Keys
 	// Linger is how long a finished upload can still be joined (30 s), if the window
 	// did not force part 0 out before.
 	Linger time.Duration
@@ -192,10 +198,12 @@ func ConnectOptions() []nats.Option {
 	}
 }
 
-// ConsumerName is the durable consumer that the writer makes on
-// Subjects.PartsStream for one reader of one attempt.
-func ConsumerName(attempt messages.MessageID, node messages.NodeName) string {
-	return consumerPrefix + string(attempt) + "_" + string(node)
+// newConsumerName is for the durable consumer that the writer makes on
+// Subjects.PartsStream for one reader of one attempt. Only the writer and that
+// reader know it: NATS permissions have no wildcard for a part of a token, so
+// that a name which could be guessed would be open to every reader.
+func newConsumerName(attempt messages.MessageID, node messages.NodeName) string {
+	return consumerPrefix + string(attempt) + "_" + string(node) + "_" + rand.Text()
 }
 
 const consumerPrefix = "part_"

@@ -19,7 +19,7 @@ import (
 // neither side begins again.
 func TestLongCutGoesOnFromTheVerifiedBytes(t *testing.T) {
 	w := newWorld(t, nil)
-	w.cfg.StallTimeout = time.Second // the reader's
+	w.cfg.StallTimeout = 8 * time.Second // the reader's; more than one call may take
 	o := &opener{data: noise(40*w.cfg.PartSize, 1)}
 	rec := w.join(2, "db2", o.open)
 	var got bytes.Buffer
@@ -28,7 +28,7 @@ func TestLongCutGoesOnFromTheVerifiedBytes(t *testing.T) {
 			return err
 		}
 		w.server.Stop()
-		back := time.NewTimer(4 * time.Second)
+		back := time.NewTimer(12 * time.Second)
 		defer back.Stop()
 		<-back.C
 		w.server.Start()

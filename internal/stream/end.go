@@ -3,8 +3,6 @@ package stream
 import (
 	"context"
 	"errors"
-	"maps"
-	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -103,14 +101,17 @@ func (u *upload) evict(idle bool) (ok bool) {
 func (u *upload) remove(ctx context.Context) {
 	u.mu.Lock()
 	parts := u.ledger.parts
-	nodes := slices.Sorted(maps.Keys(u.readers))
+	var consumers []string
+	for _, r := range u.readers {
+		consumers = append(consumers, r.consumer)
+	}
 	u.mu.Unlock()
 	u.giveUpParts(parts)
 	_ = u.persist(ctx, func() error {
 		u.sweepGarbage(ctx, true)
 		errs := []error{u.store.purge(ctx, u.store.ns.PartsStream(), u.store.ns.StreamParts(u.spec.Stream, u.attempt()))}
-		for _, node := range nodes {
-			errs = append(errs, u.deleteConsumer(ctx, node))
+		for _, name := range consumers {
+			errs = append(errs, u.deleteConsumer(ctx, name))
 		}
 		u.mu.Lock()
 		defer u.mu.Unlock()
@@ -121,10 +122,10 @@ func (u *upload) remove(ctx context.Context) {
 	})
 }
 
-func (u *upload) deleteConsumer(ctx context.Context, node messages.NodeName) error {
+func (u *upload) deleteConsumer(ctx context.Context, name string) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	err := u.store.js.DeleteConsumer(ctx, u.store.ns.PartsStream(), ConsumerName(u.attempt(), node))
+	err := u.store.js.DeleteConsumer(ctx, u.store.ns.PartsStream(), name)
 	if errors.Is(err, jetstream.ErrConsumerNotFound) {
 		return nil
 	}

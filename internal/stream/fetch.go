@@ -43,7 +43,7 @@ func (f *fetcher) fetch(ctx context.Context, p *messages.Part, buf []byte) error
 	if pending := cons.CachedInfo().NumPending; pending != uint64(p.Chunks) {
 		return fmt.Errorf("%w: the bucket holds %d chunks of %d", ErrBadPart, pending, p.Chunks)
 	}
-	sub, err := f.js.Conn().SubscribeSync(nats.NewInbox())
+	sub, err := f.js.Conn().SubscribeSync(f.js.Conn().NewInbox())
 	if err != nil {
 		return fmt.Errorf("subscribe for chunks: %w", err)
 	}

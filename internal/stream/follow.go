@@ -43,9 +43,13 @@ func cut(ctx context.Context, err error) error {
 
 // handle deals with one announcement; done after the end.
 func (s *session) handle(ctx context.Context, w *watch, msg jetstream.Msg) (done bool, err error) {
+	doc, _, err := s.r.cfg.Publishers.Open(msg.Subject(), msg.Data())
+	if err != nil {
+		return false, err
+	}
 	if strings.HasSuffix(msg.Subject(), ".end") {
 		var end messages.StreamEnd
-		if err := messages.Decode(msg.Data(), &end); err != nil {
+		if err := messages.Decode(doc, &end); err != nil {
 			return false, err
 		}
 		s.endMsg = msg
@@ -55,7 +59,7 @@ func (s *session) handle(ctx context.Context, w *watch, msg jetstream.Msg) (done
 		return true, s.sequence.end(&end)
 	}
 	var part messages.Part
-	if err := messages.Decode(msg.Data(), &part); err != nil {
+	if err := messages.Decode(doc, &part); err != nil {
 		return false, err
 	}
 	if part.Attempt == s.rec.Attempt && part.Index < s.sequence.next {
@@ -189,7 +193,7 @@ func (w *watch) poll(ctx context.Context) (jetstream.Msg, error) {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	if w.cons == nil {
-		cons, err := w.s.r.js.Consumer(ctx, w.s.r.ns.PartsStream(), ConsumerName(w.s.rec.Attempt, w.s.node))
+		cons, err := w.s.r.js.Consumer(ctx, w.s.r.ns.PartsStream(), w.s.rec.Consumer)
 		if err != nil {
 			return nil, fmt.Errorf("look up our consumer: %w", err)
 		}

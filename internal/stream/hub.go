@@ -119,7 +119,9 @@ func (h *Hub) Join(ctx context.Context, spec Spec, reader messages.NodeName,
 		return messages.StreamRecord{}, fmt.Errorf("join stream %s: %w", spec.Stream, err)
 	}
 	h.leaveOthers(ctx, spec, reader, u)
-	return u.record(), nil
+	rec := u.record()
+	rec.Consumer = u.consumerOf(reader)
+	return rec, nil
 }
 
 // claim finds or starts an upload and pins it.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -62,7 +63,10 @@ func (r *Reader) Read(ctx context.Context, rec messages.StreamRecord, node messa
 	if err := rec.Validate(); err != nil {
 		return Stats{}, fmt.Errorf("read stream %s: %w", rec.Stream, err)
 	}
-	s := newSession(r, rec, node, progress)
+	if rec.Consumer == "" || !slices.Contains(rec.Readers, node) {
+		return Stats{}, fmt.Errorf("read stream %s: its record is not the answer to a request of node %s", rec.Stream, node)
+	}
+	s := newSession(r, rec, progress)
 	err := s.run(ctx, sink)
 	if err != nil {
 		s.leave(ctx)
@@ -75,7 +79,6 @@ func (r *Reader) Read(ctx context.Context, rec messages.StreamRecord, node messa
 type session struct {
 	r        *Reader
 	rec      messages.StreamRecord
-	node     messages.NodeName
 	fetch    *fetcher
 	acks     *acks
 	progress func(uint64)
@@ -97,9 +100,9 @@ type block struct {
 	data  []byte
 }
 
-func newSession(r *Reader, rec messages.StreamRecord, node messages.NodeName, progress func(uint64)) *session {
+func newSession(r *Reader, rec messages.StreamRecord, progress func(uint64)) *session {
 	s := &session{
-		r: r, rec: rec, node: node, progress: progress,
+		r: r, rec: rec, progress: progress,
 		fetch:    &fetcher{js: r.js, bucket: r.ns, limit: r.limit},
 		sequence: sequence{rec: rec},
 		free:     make(chan []byte, 2),
@@ -173,7 +176,7 @@ func (s *session) confirm(ctx context.Context) {
 func (s *session) leave(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
-	if s.r.js.DeleteConsumer(ctx, s.r.ns.PartsStream(), ConsumerName(s.rec.Attempt, s.node)) == nil {
+	if s.r.js.DeleteConsumer(ctx, s.r.ns.PartsStream(), s.rec.Consumer) == nil {
 		s.acks.hint()
 	}
 }

@@ -115,6 +115,9 @@ func (s *Store) counts(ctx context.Context, stream, filter string) (map[string]u
 // once: message ids are forgotten after the duplicate window.
 func (s *Store) publish(ctx context.Context, subject, id string, doc messages.Document) (uint64, error) {
 	body, err := messages.Encode(doc)
+	if err == nil {
+		body, err = s.cfg.Signer.Seal(subject, body)
+	}
 	if err != nil {
 		return 0, err
 	}

@@ -93,11 +93,35 @@ func (f *fake) bookmark(args []string) error {
 	}
 	name, short, _ := strings.Cut(rest[1], "#")
 	d := f.Datasets[name]
+	if d == nil {
+		return refuse("cannot create bookmark '%s': dataset does not exist", rest[1])
+	}
+	if !f.descends(name, v) {
+		return refuse("cannot create bookmark '%s': source is not an ancestor of the new bookmark's dataset", rest[1])
+	}
 	if indexVersion(d.Bookmarks, short) >= 0 {
 		return refuse("cannot create bookmark '%s': bookmark exists", rest[1])
 	}
 	d.Bookmarks = append(d.Bookmarks, &version{Short: short, GUID: v.GUID, TXG: v.TXG, Data: v.Data})
 	return nil
+}
+
+// descends reports whether v is of the dataset or of what it was cloned from.
+func (f *fake) descends(name string, v *version) bool {
+	for limit := ^uint64(0); ; {
+		d := f.Datasets[name]
+		for _, own := range slices.Concat(d.Snapshots, d.Bookmarks) {
+			if own.GUID == v.GUID && own.TXG <= limit {
+				return true
+			}
+		}
+		if d.Origin == "" {
+			return false
+		}
+		_, origin, _ := f.find(d.Origin)
+		name, _, _ = strings.Cut(d.Origin, "@")
+		limit = origin.TXG
+	}
 }
 
 func (f *fake) promote(args []string) error {
@@ -119,6 +143,15 @@ func (f *fake) promote(args []string) error {
 	old.Snapshots = slices.Delete(old.Snapshots, 0, i)
 	d.Snapshots = append(moved, d.Snapshots...)
 	d.Origin, old.Origin = old.Origin, rest[0]+"@"+short
+	for _, b := range slices.Clone(old.Bookmarks) {
+		if b.TXG <= moved[len(moved)-1].TXG {
+			if indexVersion(d.Bookmarks, b.Short) >= 0 {
+				return refuse("fake: VERIFY failed: the real zfs promote would hang, because of bookmark '%s'", b.Short)
+			}
+			d.Bookmarks = append(d.Bookmarks, b)
+			old.Bookmarks = slices.DeleteFunc(old.Bookmarks, func(o *version) bool { return o == b })
+		}
+	}
 	for _, other := range f.Datasets {
 		from, s, _ := strings.Cut(other.Origin, "@")
 		if other != d && other != old && from == name && indexVersion(moved, s) >= 0 {

@@ -98,4 +98,18 @@ var datasetTests = map[string]func(*T){
 		}
 		diff(t, len(t.history(d)), 0)
 	},
+	"promote takes the older bookmarks along, and never onto others": func(t *T) {
+		d := t.child("d", nil)
+		old, newer := t.snap(d), t.snap(d)
+		c := t.Root.Child("c")
+		ok(t, t.ZFS.Clone(t.Context(), newer, c, nil))
+		ok(t, t.ZFS.Bookmark(t.Context(), old, old.Short()))
+		ok(t, t.ZFS.BookmarkIn(t.Context(), old, c, old.Short()))
+		wantErr(t, t.ZFS.Promote(t.Context(), c), messages.ErrExists)
+		diff(t, t.info(c).Origin, newer)
+		ok(t, t.ZFS.DestroyBookmark(t.Context(), messages.SnapshotName(string(c)+"#"+old.Short())))
+		ok(t, t.ZFS.Promote(t.Context(), c))
+		diff(t, len(t.history(d)), 0)
+		diff(t, len(t.history(c)), 3)
+	},
 }

@@ -61,6 +61,23 @@ var snapshotTests = map[string]func(*T){
 		}
 		diff(t, len(t.history(d)), 1)
 	},
+	"a clone takes bookmarks of what it descends from": func(t *T) {
+		d := t.child("d", nil)
+		oldest, origin := t.snap(d), t.snap(d)
+		ok(t, t.ZFS.Bookmark(t.Context(), oldest, oldest.Short()))
+		ok(t, t.ZFS.DestroySnapshot(t.Context(), oldest))
+		c, stranger := t.Root.Child("c"), t.child("stranger", nil)
+		ok(t, t.ZFS.Clone(t.Context(), origin, c, nil))
+		for range 2 {
+			ok(t, t.ZFS.BookmarkIn(t.Context(), origin, c, origin.Short()))
+			ok(t, t.ZFS.BookmarkIn(t.Context(), messages.SnapshotName(string(d)+"#"+oldest.Short()), c, oldest.Short()+".c"))
+		}
+		diff(t, len(t.history(c)), 2)
+		if err := t.ZFS.BookmarkIn(t.Context(), origin, stranger, origin.Short()); err == nil {
+			t.Fatal("a dataset that does not descend from it took its bookmark")
+		}
+		wantErr(t, t.ZFS.BookmarkIn(t.Context(), d.Snapshot("gone"), c, "gone"), messages.ErrNotFound)
+	},
 	"only a snapshot of ours is destroyed": func(t *T) {
 		d := t.child("d", nil)
 		foreign, lookalike := d.Snapshot("zrepl_1"), d.Snapshot("pgresync-0123456789abcdefghjkmnpq")

@@ -109,27 +109,6 @@ var streamTests = map[string]func(*T){
 		diff(t, t.history(to)[1].Name, foreign)
 		diff(t, t.contentOf(to.Snapshot(target.Short())), t.Content(t, from))
 	},
-	"an increment of a clone from its origin becomes a branch": func(t *T) {
-		old, to := t.data("old primary"), t.Root.Child("to")
-		t.Write(t, old, 100*kib)
-		base := t.snap(old)
-		ok(t, t.transfer(t.spec(base, ""), to, lineage, -1))
-		live := t.Root.Child("live")
-		ok(t, t.ZFS.Clone(t.Context(), base, live, with(ours, "mountpoint", t.TempDir()+"/live")))
-		t.mount(live)
-		t.Write(t, live, 100*kib)
-		spec := t.spec(t.snap(live), base)
-		wantErr(t, t.transfer(spec, to, nil, -1), messages.ErrExists)
-		branch := t.Root.Child("branch")
-		ok(t, t.transfer(spec, branch, lineage, -1))
-		diff(t, t.guid(t.info(branch).Origin), spec.From)
-		diff(t, t.contentOf(branch.Snapshot(spec.Target.Short())), t.Content(t, live))
-		// From here on the branch has a history of its own, and increments go on.
-		t.Write(t, live, 100*kib)
-		next := t.spec(t.snap(live), spec.Target)
-		ok(t, t.transfer(next, branch, nil, -1))
-		diff(t, len(t.history(branch)), 2)
-	},
 	"a property that could not be set is not passed over in silence": func(t *T) {
 		d := t.data("d")
 		t.Write(t, d, 100*kib)

@@ -25,24 +25,31 @@ type Common struct {
 	StallTimeout time.Duration `split_words:"true" default:"10m" min:"10s" desc:"How long a stream may stand still while NATS is there, before it is given up, to be resumed later: without a byte from zfs send, without anything stored, or without a sign of life of its writer. Waiting for slow standbys does not count."`
 	CutTimeout   time.Duration `split_words:"true" default:"30m" min:"10s" desc:"How long a stream waits for a NATS that is away; then it is given up, to be resumed later."`
 
+	SigningSeedFile string `split_words:"true" desc:"Path of the seed of a user nkey (SU…) that signs what this node publishes."`
+	TrustedKeys     Words  `split_words:"true" desc:"Public nkeys (U…) of the nodes that may publish, separated by commas: leases, answers, manifests and streams are believed only with the signature of one. When not set, whatever comes by NATS is believed."`
+	TriggerKeys     Words  `split_words:"true" desc:"Public nkeys (U…) of the operators whose triggers are obeyed. When not set, every trigger is."`
+
 	HealthListen  string        `split_words:"true" desc:"Address for /livez and /readyz over HTTP, like 127.0.0.1:8080; off when not set."`
 	TriggerMaxAge time.Duration `split_words:"true" default:"1h" min:"1s" desc:"Triggers older than this are acknowledged without being obeyed."`
 }
 
 // NATS is how to reach the broker.
 type NATS struct {
-	URL       Servers       `default:"nats://127.0.0.1:4222" desc:"NATS servers, separated by commas. The primary sidecar also takes the word embedded and then runs a server itself."`
-	Creds     string        `desc:"Path of a credentials file (JWT and seed)."`
-	Nkey      string        `desc:"Path of an nkey seed file."`
-	User      string        `desc:"User name."`
-	Password  daemon.Secret `desc:"Password of the user."`
-	Token     daemon.Secret `desc:"Authentication token."`
-	CA        string        `desc:"Path of the PEM file with the authorities that may sign the servers' certificates; the system's when not set."`
-	Cert      string        `desc:"Path of this client's certificate (PEM)."`
-	Key       string        `desc:"Path of the key of this client's certificate (PEM)."`
-	Provision bool          `default:"true" desc:"Whether to create streams, buckets and key-value stores. When false they are only checked."`
-	Replicas  int           `default:"1" min:"1" max:"5" desc:"Replicas of events and key-value stores; 3 in a NATS cluster. The bucket of parts has a setting of its own."`
-	Storage   string        `default:"file" oneof:"file memory" desc:"Storage of what is created."`
+	URL          Servers       `default:"nats://127.0.0.1:4222" desc:"NATS servers, separated by commas. The primary sidecar also takes the word embedded and then runs a server itself."`
+	Creds        string        `desc:"Path of a credentials file (JWT and seed). This and the other files are read again at every reconnect."`
+	Nkey         string        `desc:"Path of an nkey seed file."`
+	User         string        `desc:"User name."`
+	Password     daemon.Secret `desc:"Password of the user."`
+	PasswordFile string        `split_words:"true" desc:"Path of a file with the password, in its place."`
+	Token        daemon.Secret `desc:"Authentication token."`
+	TokenFile    string        `split_words:"true" desc:"Path of a file with the token, in its place."`
+	InboxPrefix  string        `split_words:"true" computed:"_INBOX_<cluster>_<node>" desc:"Where answers arrive. Server permissions keep other nodes out of it."`
+	CA           string        `desc:"Path of the PEM file with the authorities that may sign the servers' certificates; the system's when not set."`
+	Cert         string        `desc:"Path of this client's certificate (PEM)."`
+	Key          string        `desc:"Path of the key of this client's certificate (PEM)."`
+	Provision    bool          `default:"true" desc:"Whether to create streams, buckets and key-value stores. When false they are only checked."`
+	Replicas     int           `default:"1" min:"1" max:"5" desc:"Replicas of events and key-value stores; 3 in a NATS cluster. The bucket of parts has a setting of its own."`
+	Storage      string        `default:"file" oneof:"file memory" desc:"Storage of what is created."`
 }
 
 // Log is how to log.
@@ -91,6 +98,10 @@ func (c *Common) Validate() error {
 	if c.RateLimit > 0 && c.RateLimit < leastRate {
 		add("RATE_LIMIT", fmt.Errorf("%s: want 0 or at least %s: a part has to get through within the patience of its readers", c.RateLimit, leastRate))
 	}
+	_, err := messages.ParseKeys(c.TrustedKeys)
+	add("TRUSTED_KEYS", err)
+	_, err = messages.ParseKeys(c.TriggerKeys)
+	add("TRIGGER_KEYS", err)
 	if c.HealthListen != "" {
 		add("HEALTH_LISTEN", CheckAddress(c.HealthListen))
 	}
@@ -122,7 +133,7 @@ func (n *NATS) Validate() error {
 	for _, way := range []struct {
 		name string
 		set  bool
-	}{{"CREDS", n.Creds != ""}, {"NKEY", n.Nkey != ""}, {"USER", n.User != ""}, {"TOKEN", n.Token != ""}} {
+	}{{"CREDS", n.Creds != ""}, {"NKEY", n.Nkey != ""}, {"USER", n.User != ""}, {"TOKEN", n.Token != "" || n.TokenFile != ""}} {
 		if way.set {
 			ways = append(ways, way.name)
 		}
@@ -130,8 +141,14 @@ func (n *NATS) Validate() error {
 	if len(ways) > 1 {
 		complain("%s: set together with %s; want one way to authenticate", ways[0], strings.Join(ways[1:], " and "))
 	}
-	if n.Password != "" && n.User == "" {
+	if (n.Password != "" || n.PasswordFile != "") && n.User == "" {
 		complain("PASSWORD: set without PGRESYNC_NATS_USER")
+	}
+	if n.Password != "" && n.PasswordFile != "" {
+		complain("PASSWORD and PGRESYNC_NATS_PASSWORD_FILE: want one of them")
+	}
+	if n.Token != "" && n.TokenFile != "" {
+		complain("TOKEN and PGRESYNC_NATS_TOKEN_FILE: want one of them")
 	}
 	if (n.Cert == "") != (n.Key == "") {
 		complain("CERT and PGRESYNC_NATS_KEY: want both or none")

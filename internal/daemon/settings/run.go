@@ -92,7 +92,7 @@ func verbNamed[C any](verbs []Verb[C], args []string) *Verb[C] {
 func usages[C any](name string, verbs []Verb[C]) string {
 	var b strings.Builder
 	for _, v := range verbs {
-		fmt.Fprintf(&b, "  %s %-16s%s\n", name, strings.TrimSpace(v.Name+" "+v.Usage), v.Help)
+		fmt.Fprintf(&b, "  %s %-16s %s\n", name, strings.TrimSpace(v.Name+" "+v.Usage), v.Help)
 	}
 	return b.String()
 }

@@ -1,0 +1,165 @@
+package secondary
+
+import (
+	"errors"
+	"time"
+
+	"github.com/pgresync/pgresync/internal/plan"
+	"github.com/pgresync/pgresync/messages"
+)
+
+// story is one way in which a resync comes about, and what must come of it.
+type story struct {
+	name string
+	// seeded begins with a standby that we seeded and that streams.
+	seeded bool
+	// begin makes the trouble.
+	begin func(w *world)
+	// trigger is sent to the node by name.
+	trigger bool
+	// operator is the end that is wanted: needs-operator, with what there was running.
+	operator bool
+	// calm is told without blows: what they change is not what it is about.
+	calm bool
+}
+
+var errSettings = settingsError{}
+
+type settingsError struct{}
+
+func (settingsError) Error() string                { return "max_connections is too low" }
+func (settingsError) StartReason() messages.Reason { return messages.ReasonSettingsTooLow }
+
+type damagedError struct{}
+
+func (damagedError) Error() string             { return "could not locate a valid checkpoint record" }
+func (damagedError) DataDamaged() (bool, bool) { return true, true }
+
+func stories() []story {
+	gap := func(w *world) {
+		clear(w.pub.slots)
+		w.pub.write(10)
+	}
+	// firstCopy tells the first new copy from what the standby had.
+	firstCopy := func(w *world) func(*pgData) bool {
+		first := messages.LSN(0) // the position of its snapshot
+		return func(pg *pgData) bool {
+			if first == 0 && pg != w.had {
+				first = pg.stop
+			}
+			return pg != w.had && pg.stop == first
+		}
+	}
+	return []story{
+		{name: "seed", begin: func(*world) {}},
+		{name: "increment", seeded: true, begin: gap},
+		{name: "trigger", seeded: true, begin: func(*world) {}, trigger: true},
+		{name: "stopped before", seeded: true, begin: func(w *world) { gap(w); w.server = nil }, trigger: true},
+		{name: "lost", seeded: true, begin: func(w *world) {
+			gap(w)
+			w.server, w.mounts = nil, nil
+			for _, d := range w.tree(w.cfg.Dataset) {
+				delete(w.pool, d)
+			}
+		}},
+		{name: "start fails once", seeded: true, begin: func(w *world) {
+			gap(w)
+			first := firstCopy(w)
+			w.startFails = func(pg *pgData) error {
+				if first(pg) {
+					return errors.New("it does not start")
+				}
+				return nil
+			}
+		}},
+		{name: "a stranger in the way", seeded: true, begin: func(w *world) {
+			gap(w)
+			w.stranger, w.strangerUntil, w.strangerHides = w.cfg.Dataset, time.Now().Add(3*time.Minute), true
+		}},
+		{name: "a stranger in the way who can be seen", seeded: true, operator: true, calm: true, begin: func(w *world) {
+			gap(w)
+			w.cfg.SameFailure = 3
+			w.stranger, w.strangerUntil = w.cfg.Dataset, time.Now().Add(24*time.Hour)
+			w.startFails = func(*pgData) error {
+				w.breaks("PostgreSQL was stopped although its mount could not go")
+				return nil
+			}
+		}},
+		{name: "parameters raised", seeded: true, begin: func(w *world) { gap(w); w.connections = 20 }},
+		{name: "parameters refused", seeded: true, operator: true, calm: true, begin: func(w *world) {
+			gap(w)
+			w.connections, w.cfg.LowSettings = 20, plan.SettingsRefuse
+			w.startFails = func(*pgData) error {
+				w.breaks("PostgreSQL was stopped although the copy could not start")
+				return nil
+			}
+		}},
+		{name: "damaged", seeded: true, begin: func(w *world) {
+			w.server = nil
+			w.startFails = func(pg *pgData) error {
+				if pg == w.had {
+					return damagedError{}
+				}
+				return nil
+			}
+		}},
+		{name: "settings too low", seeded: true, operator: true, begin: func(w *world) {
+			gap(w)
+			w.startFails = func(pg *pgData) error {
+				if pg != w.had {
+					return errSettings
+				}
+				return nil
+			}
+		}},
+		{name: "start fails for ever", seeded: true, operator: true, begin: func(w *world) {
+			gap(w)
+			w.cfg.SameFailure = 5
+			w.startFails = func(pg *pgData) error {
+				if pg != w.had {
+					return errors.New("it does not start")
+				}
+				return nil
+			}
+		}},
+		{name: "switch fails here and there for ever", seeded: true, operator: true, begin: func(w *world) {
+			gap(w)
+			w.cfg.BudgetPerDay = 6
+			n := 0
+			w.startFails = func(pg *pgData) error {
+				if n++; pg != w.had && n%2 == 1 {
+					return errors.New("it does not start")
+				}
+				return nil
+			}
+			w.mute = func(pg *pgData) bool { return pg != w.had }
+		}},
+		{name: "proof fails once", seeded: true, begin: func(w *world) {
+			gap(w)
+			w.mute = firstCopy(w)
+		}},
+		{name: "diverged", seeded: true, trigger: true, begin: func(w *world) {
+			pg := w.serving()
+			pg.signal, pg.promoted, pg.timeline, pg.fork, pg.state = false, true, 2, pg.at, "in production"
+			pg.at += 1 << 20
+			w.pub.write(3)
+			w.keepHad = true
+		}},
+		{name: "foreign", begin: func(w *world) { foreignStandby(w); w.keepHad = true }},
+		{name: "foreign, adopted", begin: func(w *world) { foreignStandby(w); w.cfg.Adopt = true }},
+	}
+}
+
+// foreignStandby is one that pg_basebackup made, whose WAL is gone.
+func foreignStandby(w *world) {
+	for rel, at := range simMounts {
+		fs := &fileSystem{guid: messages.GUID(w.draw()), local: map[string]string{"mountpoint": at, "quota": "1T"}, content: content{copy: "foreign"}}
+		if rel == "" {
+			fs.content.pg = &pgData{sysid: simSystem, timeline: 1, at: 0x1000, state: "shut down in recovery", signal: true, label: true, streamed: true}
+		}
+		w.pool[w.cfg.Dataset.Child(rel)] = fs
+	}
+	w.reset()
+	w.startByOthers()
+	w.pub.write(10)
+}

@@ -1,0 +1,108 @@
+package secondary
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/pgresync/pgresync/messages"
+)
+
+// tracked lets a healthy standby live for two hours while the primary writes and
+// takes a snapshot every half hour of its own accord.
+func tracked(t *testing.T, tune func(*world), strikes map[int]blow) *world {
+	t.Helper()
+	if theSeeded == nil {
+		seedOnce(t)
+	}
+	var w *world
+	synctest.Test(t, func(t *testing.T) {
+		w = theSeeded.clone()
+		must(t, wait(t.Context(), time.Hour))
+		tune(w)
+		w.had, w.armed, w.strikes = w.pool[w.cfg.Dataset].content.pg, true, strikes
+		server, until, next := w.server, time.Now().Add(2*time.Hour), time.Now()
+		ended := w.run(t, false, func() bool {
+			if now := time.Now(); now.After(next) {
+				next = now.Add(30 * time.Minute)
+				w.pub.write(1)
+				w.pub.bracket()
+			}
+			return time.Now().After(until.Add(-time.Minute))
+		})
+		if !ended || w.server == nil || w.server.ds != server.ds || w.pool[w.cfg.Dataset].content.pg != w.had {
+			t.Errorf("ended %v: PostgreSQL was touched", ended)
+		}
+		for _, p := range w.broken {
+			t.Error(p)
+		}
+		for _, left := range w.leftovers() {
+			t.Errorf("left: %s", left)
+		}
+		if n := len(w.pool[w.cfg.Lineage+"/data"].snaps); n > w.cfg.KeepPasses+1 {
+			t.Errorf("the lineage has %d snapshots, want the passes to keep and the live copy's origin", n)
+		}
+	})
+	return w
+}
+
+func newest(w *world) messages.GUID {
+	snaps := w.pool[w.cfg.Lineage+"/data"].snaps
+	return snaps[len(snaps)-1].guid
+}
+
+func TestTrackingKeepsTheBaseFresh(t *testing.T) {
+	base := func(w *world) messages.GUID {
+		d, _ := w.pub.shots[len(w.pub.shots)-1].Dataset("")
+		return d.GUID
+	}
+	for name, tt := range map[string]struct {
+		tune         func(*world)
+		least, most  int
+		brackets     int // that the standby asked for, at most
+		upToDateThen bool
+	}{
+		"never":    {func(*world) {}, 0, 0, 0, false},
+		"interval": {func(w *world) { w.cfg.TrackInterval = 20 * time.Minute }, 4, 7, 7, false},
+		"always":   {func(w *world) { w.cfg.TrackAlways = true }, 4, 5, 0, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			before := len(theSeededOnce(t).pub.shots)
+			w := tracked(t, tt.tune, nil)
+			passes := len(w.moved) / 2 // of two datasets that travel
+			if passes < tt.least || passes > tt.most {
+				t.Errorf("got %d passes in two hours, want %d to %d", passes, tt.least, tt.most)
+			}
+			if asked := len(w.pub.shots) - before - 4; asked > tt.brackets {
+				t.Errorf("the primary was asked for %d snapshots, want at most %d", asked, tt.brackets)
+			}
+			if tt.upToDateThen && newest(w) != base(w) {
+				t.Error("the lineage does not have the publisher's newest snapshot")
+			}
+		})
+	}
+}
+
+// A pass that was cut is gone on with, and none is repeated.
+func TestTrackingSurvives(t *testing.T) {
+	for _, b := range []blow{blowKill, blowFail, blowCut, blowReset} {
+		t.Run(string(b), func(t *testing.T) {
+			for at := 30; at < 300; at += 97 {
+				w := tracked(t, func(w *world) { w.cfg.TrackInterval, w.bootStarts = 20*time.Minute, true }, map[int]blow{at: b})
+				for g, n := range w.moved {
+					if n > 1 {
+						t.Errorf("at %d: snapshot %d was moved %d times", at, g, n)
+					}
+				}
+			}
+		})
+	}
+}
+
+func theSeededOnce(t *testing.T) *world {
+	t.Helper()
+	if theSeeded == nil {
+		seedOnce(t)
+	}
+	return theSeeded
+}

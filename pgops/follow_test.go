@@ -1,0 +1,63 @@
+package pgops_test
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/pgresync/pgresync/internal/pgtest"
+	"github.com/pgresync/pgresync/messages"
+)
+
+func TestFollowPointsARunningStandbyElsewhere(t *testing.T) {
+	a := pgtest.New(t, pgtest.Options{})
+	b, c := a.Standby(t, pgtest.Options{}), a.Standby(t, pgtest.Options{})
+	db := database(t, c, pgtest.Superuser)
+	b.Promote(t)
+	want := b.TCPConninfo(pgtest.Superuser) + ` application_name='it\'s odd'`
+	if err := db.Follow(t.Context(), want); err != nil {
+		t.Fatal(err)
+	}
+	b.Exec(t, "CREATE TABLE only_after_the_promotion()")
+	b.AwaitReplay(t, c)
+	if got, err := db.Upstream(t.Context()); err != nil || got != want {
+		t.Errorf("upstream: got %q, %v, want %q", got, err, want)
+	}
+	if got := c.Text(t, "SELECT timeline_id FROM pg_control_checkpoint()"); got == "" {
+		t.Error("the follower does not answer")
+	}
+	if err := database(t, b, pgtest.Superuser).Follow(t.Context(), want); !errors.Is(err, messages.ErrRefused) {
+		t.Errorf("a primary: got %v, want ErrRefused", err)
+	}
+}
+
+func TestSlotsTellWhatTheyHoldBack(t *testing.T) {
+	a := pgtest.New(t, pgtest.Options{})
+	db := database(t, a, pgtest.Superuser)
+	if unbounded, err := db.SlotsUnbounded(t.Context()); err != nil || !unbounded {
+		t.Errorf("default of max_slot_wal_keep_size: got %v, %v, want unbounded", unbounded, err)
+	}
+	a.Exec(t, "ALTER SYSTEM SET max_slot_wal_keep_size = '64MB'", "SELECT pg_reload_conf()")
+	pgtest.Eventually(t, "the limit", func() bool {
+		unbounded, err := db.SlotsUnbounded(t.Context())
+		return err == nil && !unbounded
+	})
+	if _, err := db.ReserveSlot(t.Context(), "pgresync_db2_a"); err != nil {
+		t.Fatal(err)
+	}
+	s := a.Standby(t, pgtest.Options{Settings: map[string]string{
+		"primary_slot_name": "pgresync_db2_a", "hot_standby_feedback": "on", "wal_receiver_status_interval": "100ms",
+	}})
+	held := func() bool {
+		slots, err := db.SlotUses(t.Context())
+		return err == nil && len(slots) == 1 && slots[0].HoldsXmin
+	}
+	pgtest.Eventually(t, "the standby's feedback", held)
+	s.Stop(t, "immediate")
+	pgtest.Eventually(t, "the end of the walsender", func() bool {
+		slots, err := db.SlotUses(t.Context())
+		return err == nil && !slots[0].Active
+	})
+	if !held() {
+		t.Error("the xmin of a dead standby went by itself; nothing has to drop its slot then")
+	}
+}

@@ -1,0 +1,45 @@
+package pgops_test
+
+import (
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/pgresync/pgresync/pgops"
+)
+
+// A temporary file system in memory is a device of its own, as a ZFS one is.
+func TestWhoUsesAMountIsNamed(t *testing.T) {
+	const shm = "/dev/shm"
+	here, err := os.Stat(shm)
+	root, err2 := os.Stat("/")
+	if err != nil || err2 != nil || os.SameFile(here, root) {
+		t.Skip("there is no " + shm)
+	}
+	dir, err := os.MkdirTemp(shm, "pgresync-test-") //nolint:usetesting // it has to be on another device
+	if err != nil {
+		t.Skip(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	child := exec.CommandContext(t.Context(), "cat")
+	child.Dir = dir
+	in, err := child.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = in.Close()
+		_ = child.Wait()
+	})
+	users := strings.Join(pgops.UsersOf([]string{dir}), "; ")
+	if !strings.Contains(users, "cat (process ") || !strings.Contains(users, "working directory in "+dir) {
+		t.Errorf("got %q, want it to name cat and where it works", users)
+	}
+	if users := pgops.UsersOf([]string{"/nowhere at all"}); len(users) != 0 {
+		t.Errorf("got %q of a place that is not there", users)
+	}
+}
