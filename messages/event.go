@@ -18,6 +18,9 @@ const (
 	EventNeedsOperator EventType = "needs-operator"
 	EventVerdict       EventType = "verdict"
 	EventRoleChanged   EventType = "role-changed"
+	EventPaused        EventType = "paused"
+	EventResumed       EventType = "resumed"
+	EventRefused       EventType = "refused" // a request or trigger that was not obeyed
 )
 
 // Event is what is published for people and programs to follow.

@@ -45,6 +45,23 @@ func newID(now time.Time) string {
 	return idEncoding.EncodeToString(b[:])
 }
 
+// Time is when the id was drawn, by the clock of the node that did; false when it
+// is not a snapshot id.
+func (i SnapshotID) Time() (time.Time, bool) {
+	if checkID("snapshot id", string(i)) != nil {
+		return time.Time{}, false
+	}
+	b, err := idEncoding.DecodeString(string(i))
+	if err != nil {
+		return time.Time{}, false
+	}
+	var ms uint64
+	for _, c := range b[:6] {
+		ms = ms<<8 | uint64(c)
+	}
+	return time.UnixMilli(int64(ms)), true
+}
+
 func checkID(what, s string) error {
 	if len(s) != idLen || strings.Trim(s, "0123456789abcdefghjkmnpqrstvwxyz") != "" {
 		return fmt.Errorf("%s %q: want %d characters of Crockford's base 32 in lower case", what, clip(s), idLen)

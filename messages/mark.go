@@ -28,6 +28,9 @@ const (
 	PropResync = "pgresync:resync"
 	// PropReplaced is the time a dataset that was here before us was set aside.
 	PropReplaced = "pgresync:replaced"
+	// PropPaused holds a PauseRecord while a node does nothing by itself: on a
+	// standby's lineage root, and on a publisher's live dataset.
+	PropPaused = "pgresync:paused"
 	// PropDiverged is the time diverged data was set aside.
 	PropDiverged = "pgresync:diverged"
 )

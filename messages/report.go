@@ -137,6 +137,10 @@ type NodeStatus struct {
 	Bases []SnapshotID  `json:"bases,omitempty"`
 	Last  *ResyncReport `json:"last,omitempty"`
 	Kept  []Dataset     `json:"kept,omitempty"`
+	// Paused is set while the node does nothing by itself.
+	Paused *Pause `json:"paused,omitempty"`
+	// Transfer is the running one's progress.
+	Transfer *TransferReport `json:"transfer,omitempty"`
 }
 
 // MaxBases bounds what a publisher keeps for one standby.

@@ -62,6 +62,44 @@ func sampleReport() *messages.ResyncReport {
 	}
 }
 
+func sampleTransfer() *messages.TransferReport {
+	return &messages.TransferReport{Resync: resyncID, Snapshot: snapID, Dataset: "ts fast", Stream: streamID, Bytes: 1, Estimate: big, Millis: 7, Rate: 5, LeftMillis: 6, Trouble: "cut"}
+}
+
+func sampleRecord() messages.StreamRecord {
+	return messages.StreamRecord{
+		V: 1, Stream: streamID, Cluster: "main", Node: "db-1", Dataset: "ts fast", To: 12, From: 11, Flags: messages.FlagsRaw, Resumed: true,
+		Attempt: msgID, State: messages.StreamRunning, Consumer: "part_x_db-2_Y", Estimate: big, Sent: 3, Rate: 5, LeftMillis: 6, Paused: true, Parts: 4, Readers: []messages.NodeName{"db-2", "db-3"}, Error: "x", Lease: 7, At: sampleTime,
+	}
+}
+
+func sampleStatus(id *messages.Identity) *messages.NodeStatus {
+	return &messages.NodeStatus{
+		V: 1, Cluster: "main", Node: "db-2", Sidecar: "secondary", Version: "1.0.0", At: sampleTime, Role: messages.RoleStandby, Identity: id,
+		Phase: messages.PhaseIdle, Verdict: messages.VerdictHealthy, Reason: messages.ReasonStreaming, Evidence: "a wal receiver streams",
+		Base: snapID, Bases: []messages.SnapshotID{snapID, baseID}, Last: sampleReport(), Kept: []messages.Dataset{"tank/pg.pgresync-old"},
+		Paused:   &messages.Pause{By: "dba", Reason: "maintenance", At: sampleTime},
+		Transfer: sampleTransfer(),
+	}
+}
+
+func sampleReply(id *messages.Identity) *messages.OperatorReply {
+	return &messages.OperatorReply{
+		V: 1, OK: true, Node: "db-2", Sidecar: messages.SidecarSecondary, Text: "resync begun", Resync: resyncID, Snapshot: snapID,
+		Status: sampleStatus(id),
+		Plan: &messages.ResyncPlan{
+			Publisher: "db-1", Target: snapID, Base: baseID, Kind: messages.PassIncrement,
+			Steps: []messages.PlanStep{{Dataset: "ts fast", Kind: messages.PassIncrement, Base: baseID, Resumes: true, Bytes: big}},
+			Bytes: big, Since: 4096, Available: 1 << 40, Obstacles: []string{"the node is paused"},
+		},
+		Cleanup: &messages.CleanupReport{
+			DryRun: true, Items: []messages.CleanupItem{{Kind: "dataset", Name: "tank/pg.pgresync-next", Why: "left by a resync"}},
+			Kept: []messages.Dataset{"tank/pg.pgresync-diverged-1"},
+		},
+		Streams: []messages.StreamRecord{sampleRecord()},
+	}
+}
+
 // sample is a document with every field set, and how to make an empty one.
 type sample struct {
 	name string
@@ -84,7 +122,7 @@ func samples() []sample {
 		},
 		{"event-resync", &messages.Event{
 			V: 1, ID: msgID, Type: messages.EventPhase, Cluster: "main", Node: "db-2", At: sampleTime, Text: "proving", Resync: sampleReport(),
-			Transfer: &messages.TransferReport{Resync: resyncID, Snapshot: snapID, Dataset: "ts fast", Stream: streamID, Bytes: 1, Estimate: big, Millis: 7, Rate: 5, LeftMillis: 6, Trouble: "cut"},
+			Transfer: sampleTransfer(),
 			Verdict:  messages.VerdictResync, Reason: messages.ReasonSlotLost, Role: messages.RoleStandby,
 		}, func() messages.Document { return &messages.Event{} }},
 		{"facts-request", &messages.FactsRequest{V: 1, Cluster: "main", Node: "db-2"}, func() messages.Document { return &messages.FactsRequest{} }},
@@ -113,10 +151,7 @@ func samples() []sample {
 			"stream-request", &messages.StreamRequest{V: 1, Cluster: "main", Node: "db-2", Dataset: "ts fast", To: 12, From: 11, Token: "1-ab12-c0ffee", Not: msgID, Room: big},
 			func() messages.Document { return &messages.StreamRequest{} },
 		},
-		{"stream-record", &messages.StreamRecord{
-			V: 1, Stream: streamID, Cluster: "main", Node: "db-1", Dataset: "ts fast", To: 12, From: 11, Flags: messages.FlagsRaw, Resumed: true,
-			Attempt: msgID, State: messages.StreamRunning, Consumer: "part_x_db-2_Y", Estimate: big, Sent: 3, Rate: 5, LeftMillis: 6, Paused: true, Parts: 4, Readers: []messages.NodeName{"db-2", "db-3"}, Error: "x", Lease: 7, At: sampleTime,
-		}, func() messages.Document { return &messages.StreamRecord{} }},
+		{"stream-record", new(sampleRecord()), func() messages.Document { return &messages.StreamRecord{} }},
 		{"part", &messages.Part{
 			V: 1, Stream: streamID, Attempt: msgID, Index: 3, Offset: 3 << 25, Size: 1 << 25, Object: messages.PartObject(streamID, msgID, 3),
 			Nuid: "AbCdEf0123456789xyzXYZ", Chunks: 64, SHA256: hash, Chain: hash,
@@ -125,11 +160,17 @@ func samples() []sample {
 			"stream-end", &messages.StreamEnd{V: 1, Stream: streamID, Attempt: msgID, Parts: 4, Size: 1 << 27, Chain: hash, To: 12, From: 11},
 			func() messages.Document { return &messages.StreamEnd{} },
 		},
-		{"status", &messages.NodeStatus{
-			V: 1, Cluster: "main", Node: "db-2", Sidecar: "secondary", Version: "1.0.0", At: sampleTime, Role: messages.RoleStandby, Identity: &id,
-			Phase: messages.PhaseIdle, Verdict: messages.VerdictHealthy, Reason: messages.ReasonStreaming, Evidence: "a wal receiver streams",
-			Base: snapID, Bases: []messages.SnapshotID{snapID, baseID}, Last: sampleReport(), Kept: []messages.Dataset{"tank/pg.pgresync-old"},
-		}, func() messages.Document { return &messages.NodeStatus{} }},
+		{"status", sampleStatus(&id), func() messages.Document { return &messages.NodeStatus{} }},
+		{
+			"operator-request", &messages.OperatorRequest{V: 1, By: "dba", Reason: "test", DryRun: true, Full: true, All: true, Resume: true},
+			func() messages.Document { return &messages.OperatorRequest{} },
+		},
+		{"operator-reply", sampleReply(&id), func() messages.Document { return &messages.OperatorReply{} }},
+		{
+			"pause", &messages.PauseRecord{V: 1, Pause: messages.Pause{By: "dba", Reason: "maintenance", At: sampleTime}},
+			func() messages.Document { return &messages.PauseRecord{} },
+		},
+		{"estimate-reply", &messages.EstimateReply{V: 1, Bytes: big, Written: 4096}, func() messages.Document { return &messages.EstimateReply{} }},
 		{
 			"trigger", &messages.Trigger{V: 1, By: "dba", Reason: "after maintenance", Full: true, ExpiresAt: sampleTime},
 			func() messages.Document { return &messages.Trigger{} },

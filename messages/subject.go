@@ -72,7 +72,8 @@ func PartObject(id StreamID, attempt MessageID, index int) string {
 	return fmt.Sprintf("%s/%s/%08d", id, attempt, index)
 }
 
-// Service is a request subject of the publisher: facts, snapshot, slot, stream.
+// Service is a request subject of the publisher: facts, snapshot, slot, stream,
+// estimate.
 // The publisher is part of it because micro services share requests among equal
 // subjects, and the asker because server permissions guard subjects: a node must
 // not drop another one's slot.
@@ -99,6 +100,12 @@ func ParseAsker(subject string) (NodeName, error) {
 // a subject of ours would be a document in the publisher's name.
 func (s Subjects) MayReply(subject string) bool {
 	return subject != "" && !strings.HasPrefix(subject, "$") && !strings.HasPrefix(subject, "pgresync.")
+}
+
+// Operator is a request subject of one sidecar for its operator. The prefix is not
+// that of Service, so that permissions can tell the two kinds of askers apart.
+func (s Subjects) Operator(n NodeName, sidecar string, verb OperatorVerb) string {
+	return s.base() + "op." + string(n) + "." + sidecar + "." + string(verb)
 }
 
 // LeaseKey is the KV key of the lease.

@@ -11,6 +11,16 @@ import (
 // lacks nothing. pg_checkpoint is not asked for: pg_backup_start makes its
 // checkpoint itself.
 func (d *Database) Privileges(ctx context.Context) ([]string, error) {
+	return d.privileges(ctx, true)
+}
+
+// StandbyPrivileges is Privileges for the secondary sidecar, which takes no
+// backups.
+func (d *Database) StandbyPrivileges(ctx context.Context) ([]string, error) {
+	return d.privileges(ctx, false)
+}
+
+func (d *Database) privileges(ctx context.Context, backups bool) ([]string, error) {
 	var missing []string
 	err := d.with(ctx, "check privileges", "", func(ctx context.Context, c *pgx.Conn) error {
 		version, err := major(c.PgConn())
@@ -30,6 +40,9 @@ func (d *Database) Privileges(ctx context.Context) ([]string, error) {
 			missing = append(missing, d.grantMonitor())
 		}
 		for _, f := range backupFunctions(version) {
+			if !backups {
+				break
+			}
 			var may bool
 			if err := c.QueryRow(ctx, "SELECT has_function_privilege(current_user, $1::text, 'EXECUTE')", "pg_catalog."+f).Scan(&may); err != nil {
 				return err

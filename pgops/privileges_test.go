@@ -41,6 +41,9 @@ func TestRoleWithoutSuperuser(t *testing.T) {
 	if len(missing) != 4 {
 		t.Errorf("missing: got %q, want REPLICATION, pg_monitor and two functions", missing)
 	}
+	if standby, err := db.StandbyPrivileges(t.Context()); err != nil || len(standby) != 2 {
+		t.Errorf("missing on a standby: got %q, %v, want REPLICATION and pg_monitor", standby, err)
+	}
 	c.Exec(t, missing...)
 	if missing, err = db.Privileges(t.Context()); err != nil || len(missing) > 0 {
 		t.Errorf("after the grants: got %q, %v; want nothing missing", missing, err)

@@ -9,12 +9,13 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/pgresync/pgresync/internal/daemon/settings"
+	"github.com/pgresync/pgresync/internal/zfstest"
 )
 
 var update = flag.Bool("update", false, "rewrite the documentation from the code")
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"primary-sidecar": main})
+	testscript.Main(m, map[string]func(){"primary-sidecar": main, "zfs": zfstest.Zfs, "zpool": zfstest.Zpool})
 }
 
 func TestScripts(t *testing.T) {

@@ -86,6 +86,7 @@ func serve(ctx context.Context, cfg Config, log zerolog.Logger) error {
 		sidecar.Loop{Name: "uploads", Run: hub.Run},
 		sidecar.Loop{Name: "publisher", Run: svc.Run},
 		sidecar.Loop{Name: "requests", Run: func(ctx context.Context) error { return link.Serve(ctx, svc) }},
+		sidecar.Loop{Name: "operator", Run: func(ctx context.Context) error { return link.ServeOperator(ctx, operator(svc)) }},
 		// One durable for all publishers: whoever is on duty reads it and obeys.
 		sidecar.Loop{Name: "triggers", Run: func(ctx context.Context) error {
 			return svc.WhilePublishing(ctx, func(ctx context.Context) error {
@@ -93,6 +94,14 @@ func serve(ctx context.Context, cfg Config, log zerolog.Logger) error {
 			})
 		}},
 	)
+}
+
+// operator is what this sidecar does for its operator.
+func operator(svc *primary.Service) map[messages.OperatorVerb]bus.OperatorHandler {
+	return map[messages.OperatorVerb]bus.OperatorHandler{
+		messages.VerbStatus: svc.Status, messages.VerbSnapshot: svc.TakeSnapshot, messages.VerbStreams: svc.ListStreams,
+		messages.VerbPause: svc.Pause, messages.VerbResume: svc.Resume, messages.VerbCleanup: svc.Cleanup,
+	}
 }
 
 // server starts the embedded NATS server when it is asked for.

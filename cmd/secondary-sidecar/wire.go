@@ -30,6 +30,7 @@ var (
 	_ secondary.Hooks     = hooks{}
 	_ secondary.Primary   = publisher{}
 	_ secondary.Downloads = downloads{}
+	_ secondary.Estimator = (*bus.Client)(nil)
 	_ secondary.Announcer = (*bus.Bus)(nil)
 )
 
@@ -118,15 +119,25 @@ func serve(ctx context.Context, cfg Config, log zerolog.Logger) error {
 	if err != nil {
 		return err
 	}
+	client := bus.NewClient(link)
 	svc := secondary.New(serviceConfig(cfg), secondary.Deps{
 		ZFS: zfs, Database: db, Follower: db, Postgres: postgres{cfg, pgops.NewPreparer(cfg.PG.BinDir)}, Processes: processes{},
 		Hooks:   newHooks(cfg),
-		Primary: publisher{bus.NewClient(link), link}, Downloads: downloads{reader}, Announce: link, Now: time.Now, Log: log,
+		Primary: publisher{client, link}, Downloads: downloads{reader}, Estimates: client, Announce: link, Now: time.Now, Log: log,
 	})
 	return sidecar.Run(ctx, log, &cfg.Common, link,
 		sidecar.Loop{Name: "resync", Run: svc.Run},
+		sidecar.Loop{Name: "operator", Run: func(ctx context.Context) error { return link.ServeOperator(ctx, operator(svc)) }},
 		sidecar.Loop{Name: "triggers", Run: func(ctx context.Context) error { return triggers(ctx, cfg, link, svc) }},
 	)
+}
+
+// operator is what this sidecar does for its operator.
+func operator(svc *secondary.Service) map[messages.OperatorVerb]bus.OperatorHandler {
+	return map[messages.OperatorVerb]bus.OperatorHandler{
+		messages.VerbStatus: svc.Status, messages.VerbResync: svc.Resync, messages.VerbPause: svc.Pause,
+		messages.VerbResume: svc.Resume, messages.VerbCleanup: svc.Cleanup,
+	}
 }
 
 // triggers begin only when they can be journaled.

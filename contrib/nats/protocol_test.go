@@ -163,6 +163,10 @@ func (p *publisher) Slot(_ context.Context, r messages.SlotRequest) (*messages.S
 	return &messages.SlotReply{V: 1, Slot: messages.SlotState{Name: messages.SlotName(r.Node, r.Resync), RestartLSN: 99}}, nil
 }
 
+func (p *publisher) Estimate(context.Context, messages.StreamRequest) (*messages.EstimateReply, error) {
+	return &messages.EstimateReply{V: 1}, nil
+}
+
 func (p *publisher) Stream(ctx context.Context, r messages.StreamRequest) (*messages.StreamRecord, error) {
 	rec, err := p.hub.Join(ctx, stream.Spec{
 		Stream: messages.NewStreamID(r.To, r.From, messages.FlagsPlain, ""), Node: "db1", To: r.To, From: r.From, Flags: messages.FlagsPlain, Lease: p.rev,

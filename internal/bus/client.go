@@ -109,6 +109,17 @@ func (c *Client) Stream(ctx context.Context, r messages.StreamRequest) (*message
 	return &out, c.check("stream", lease, out.Cluster, out.Node, out.Lease)
 }
 
+// Estimate asks how much a stream would move, without starting it. The version,
+// cluster and node of r are filled in.
+func (c *Client) Estimate(ctx context.Context, r messages.StreamRequest) (*messages.EstimateReply, error) {
+	r.V, r.Cluster, r.Node = messages.Version, c.b.cfg.Cluster, c.b.cfg.Node
+	var out messages.EstimateReply
+	if _, err := c.ask(ctx, "estimate", streamTimeout+answerSlack, &r, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
 // check holds an answer against the lease it was asked under.
 func (c *Client) check(endpoint string, lease messages.Lease, cluster messages.ClusterName, node messages.NodeName, rev uint64) error {
 	if cluster != lease.Cluster || node != lease.Node {

@@ -17,7 +17,8 @@ import (
 type Config struct {
 	Cluster messages.ClusterName
 	Node    messages.NodeName
-	// Sidecar is "primary" or "secondary".
+	// Sidecar is "primary" or "secondary", or SidecarOperator for the operator's
+	// command.
 	Sidecar string
 	// Version is the build's version, shown by `nats micro ls`.
 	Version string
@@ -71,6 +72,9 @@ type Config struct {
 	OnConnection func(connection string, up bool, reason error)
 }
 
+// SidecarOperator is the Sidecar of the operator's command, which is none.
+const SidecarOperator = "operator"
+
 const (
 	defaultMaxEventBytes = 64 << 20
 	defaultEventMaxAge   = 7 * 24 * time.Hour
@@ -112,8 +116,8 @@ func (c *Config) validate() error {
 	if _, err := messages.ParseNodeName(string(c.Node)); err != nil {
 		errs = append(errs, err)
 	}
-	if c.Sidecar != "primary" && c.Sidecar != "secondary" {
-		errs = append(errs, fmt.Errorf("sidecar %q: want primary or secondary", c.Sidecar))
+	if c.Sidecar != messages.SidecarPrimary && c.Sidecar != messages.SidecarSecondary && c.Sidecar != SidecarOperator {
+		errs = append(errs, fmt.Errorf("sidecar %q: want primary, secondary or operator", c.Sidecar))
 	}
 	if c.Storage != "file" && c.Storage != "memory" {
 		errs = append(errs, fmt.Errorf("NATS storage %q: want file or memory", c.Storage))

@@ -22,6 +22,7 @@ type Service interface {
 	Snapshot(ctx context.Context, r messages.SnapshotRequest) (*messages.Manifest, error)
 	Slot(ctx context.Context, r messages.SlotRequest) (*messages.SlotReply, error)
 	Stream(ctx context.Context, r messages.StreamRequest) (*messages.StreamRecord, error)
+	Estimate(ctx context.Context, r messages.StreamRequest) (*messages.EstimateReply, error)
 }
 
 const (
@@ -43,18 +44,26 @@ const (
 // endpoint is one service subject: handle turns a request's bytes into a reply.
 type endpoint struct {
 	name    string
+	subject string
 	timeout time.Duration
 	handle  func(ctx context.Context, asker messages.NodeName, request []byte) ([]byte, error)
+	// request and reply are documents of the kinds it takes and gives.
+	request, reply messages.Document
 }
 
 func (b *Bus) endpoints(s Service) []endpoint {
 	c := b.cfg.Cluster
-	return []endpoint{
-		{"facts", factsTimeout, bind(c, s.Facts, func(r *messages.FactsRequest) who { return who{r.Cluster, r.Node} })},
-		{"snapshot", snapshotTimeout, bind(c, s.Snapshot, func(r *messages.SnapshotRequest) who { return who{r.Cluster, r.Node} })},
-		{"slot", slotTimeout, bind(c, s.Slot, func(r *messages.SlotRequest) who { return who{r.Cluster, r.Node} })},
-		{"stream", streamTimeout, bind(c, s.Stream, func(r *messages.StreamRequest) who { return who{r.Cluster, r.Node} })},
+	out := []endpoint{
+		bind(c, "facts", factsTimeout, s.Facts, func(r *messages.FactsRequest) who { return who{r.Cluster, r.Node} }),
+		bind(c, "snapshot", snapshotTimeout, s.Snapshot, func(r *messages.SnapshotRequest) who { return who{r.Cluster, r.Node} }),
+		bind(c, "slot", slotTimeout, s.Slot, func(r *messages.SlotRequest) who { return who{r.Cluster, r.Node} }),
+		bind(c, "stream", streamTimeout, s.Stream, func(r *messages.StreamRequest) who { return who{r.Cluster, r.Node} }),
+		bind(c, "estimate", streamTimeout, s.Estimate, func(r *messages.StreamRequest) who { return who{r.Cluster, r.Node} }),
 	}
+	for i := range out {
+		out[i].subject = b.names.ServiceOf(b.cfg.Node, out[i].name)
+	}
+	return out
 }
 
 type document[T any] interface {
@@ -71,9 +80,10 @@ type who struct {
 
 // bind puts decoding, the check of the asker and encoding around a method.
 func bind[Req, Reply any, PReq document[Req], PReply document[Reply]](
-	ours messages.ClusterName, method func(context.Context, Req) (PReply, error), whoOf func(PReq) who,
-) func(context.Context, messages.NodeName, []byte) ([]byte, error) {
-	return func(ctx context.Context, asker messages.NodeName, body []byte) ([]byte, error) {
+	ours messages.ClusterName, name string, timeout time.Duration,
+	method func(context.Context, Req) (PReply, error), whoOf func(PReq) who,
+) endpoint {
+	handle := func(ctx context.Context, asker messages.NodeName, body []byte) ([]byte, error) {
 		if len(body) > maxRequest {
 			return nil, fmt.Errorf("request: %w: %d bytes are more than the %d allowed", messages.ErrBadDocument, len(body), maxRequest)
 		}
@@ -96,6 +106,7 @@ func bind[Req, Reply any, PReq document[Req], PReply document[Reply]](
 		}
 		return messages.Encode(reply)
 	}
+	return endpoint{name: name, timeout: timeout, handle: handle, request: PReq(new(Req)), reply: PReply(new(Reply))}
 }
 
 // server is one Serve call.
@@ -116,29 +127,30 @@ type server struct {
 // "pgresync-primary" (`nats micro ls`). Subjects hold the node's name, because
 // equal subjects share their requests between services.
 func (b *Bus) Serve(ctx context.Context, impl Service) error {
+	return b.serve(ctx, micro.Config{
+		Name: serviceName, Description: "pgresync publisher of cluster " + string(b.cfg.Cluster),
+	}, b.endpoints(impl))
+}
+
+func (b *Bus) serve(ctx context.Context, cfg micro.Config, endpoints []endpoint) error {
 	s := &server{nc: b.control.nc, names: b.names, signer: b.cfg.Signer, slots: make(chan struct{}, maxHandlers), tally: map[string]*tally{}}
-	endpoints := b.endpoints(impl)
 	for _, e := range endpoints {
 		s.tally[e.name] = &tally{}
 	}
-	svc, err := micro.AddService(b.control.nc, micro.Config{
-		Name:        serviceName,
-		Version:     serviceVersion(b.cfg.Version),
-		Description: "pgresync publisher of cluster " + string(b.cfg.Cluster),
-		Metadata:    map[string]string{"cluster": string(b.cfg.Cluster), "node": string(b.cfg.Node), "version": b.cfg.Version},
-		StatsHandler: func(e *micro.Endpoint) any {
-			return s.tally[e.Name].snapshot()
-		},
-	})
+	cfg.Version = serviceVersion(b.cfg.Version)
+	cfg.Metadata = map[string]string{
+		"cluster": string(b.cfg.Cluster), "node": string(b.cfg.Node), "sidecar": b.cfg.Sidecar, "version": b.cfg.Version,
+	}
+	cfg.StatsHandler = func(e *micro.Endpoint) any { return s.tally[e.Name].snapshot() }
+	svc, err := micro.AddService(b.control.nc, cfg)
 	if err != nil {
 		return fmt.Errorf("serve requests to node %s: %w", b.cfg.Node, classify(err))
 	}
 	defer s.wait()
 	for _, e := range endpoints {
-		subject := b.names.ServiceOf(b.cfg.Node, e.name)
 		handler := micro.HandlerFunc(func(r micro.Request) { s.accept(ctx, e, r) })
-		if err = svc.AddEndpoint(e.name, handler, micro.WithEndpointSubject(subject)); err != nil {
-			err = fmt.Errorf("serve requests on %s: %w", subject, classify(err))
+		if err = svc.AddEndpoint(e.name, handler, micro.WithEndpointSubject(e.subject), micro.WithEndpointMetadata(e.metadata())); err != nil {
+			err = fmt.Errorf("serve requests on %s: %w", e.subject, classify(err))
 			break
 		}
 	}

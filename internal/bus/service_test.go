@@ -65,6 +65,10 @@ func (p *publisher) Stream(ctx context.Context, r messages.StreamRequest) (*mess
 	return &out, nil
 }
 
+func (p *publisher) Estimate(context.Context, messages.StreamRequest) (*messages.EstimateReply, error) {
+	return &messages.EstimateReply{V: 1, Bytes: 4711, Written: 42}, nil
+}
+
 func manifest(n messages.NodeName, start messages.LSN) *messages.Manifest {
 	place := messages.Place{Path: "."}
 	return &messages.Manifest{
@@ -324,7 +328,7 @@ func TestServiceIsListedAndAnswersAfterARestart(t *testing.T) {
 		}
 		return json.Unmarshal(m.Data, &info)
 	})
-	if info.Version != "1.2.3" || info.Metadata["cluster"] != "main" || info.Metadata["node"] != "db1" || len(info.Endpoints) != 4 {
+	if info.Version != "1.2.3" || info.Metadata["cluster"] != "main" || info.Metadata["node"] != "db1" || len(info.Endpoints) != 5 {
 		t.Errorf("info %+v", info)
 	}
 	request(t, s, "facts", factsRequest)

@@ -10,6 +10,8 @@ const (
 	ExitUsage        = 2 // the command line or the configuration is wrong
 	ExitPrerequisite = 3 // something this node must have is missing, or a check failed
 	ExitConflict     = 4 // another process holds what this one needs
+	ExitRefused      = 5 // a sidecar was asked and refused: paused, busy, a closed gate
+	ExitUnavailable  = 6 // NATS or the sidecar that was asked does not answer
 )
 
 // WithExitCode attaches an exit code to err; nil stays nil.

@@ -60,12 +60,19 @@ type Sender interface {
 	Send(ctx context.Context, spec messages.SendSpec) (io.ReadCloser, error)
 }
 
+// Properties keeps what must outlive a restart.
+type Properties interface {
+	SetProperties(ctx context.Context, d messages.Dataset, props map[string]string) error
+	InheritProperty(ctx context.Context, d messages.Dataset, key string) error
+}
+
 // ZFS is all that is asked of ZFS.
 type ZFS interface {
 	Tree
 	Snapshots
 	Pruner
 	Sender
+	Properties
 }
 
 // Uploads shares one upload of a stream among its readers.

@@ -42,6 +42,13 @@ func resolveLayout(cfg Config, tree []messages.DatasetInfo, p messages.Paths) (l
 	return l.addDatasets(cfg, tree)
 }
 
+// Layout tells in which datasets of the tree the cluster lives, or why the tree
+// cannot be published.
+func Layout(cfg Config, tree []messages.DatasetInfo, p messages.Paths) ([]messages.ManifestDataset, error) {
+	l, err := resolveLayout(cfg, tree, p)
+	return l.datasets, err
+}
+
 // place finds the dataset whose mount holds dir: the longest mount point above it.
 func place(cfg Config, tree []messages.DatasetInfo, what, dir string) (messages.Place, error) {
 	best := messages.Place{}

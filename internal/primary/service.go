@@ -41,6 +41,7 @@ type Service struct {
 	cat      *catalogue
 	standbys *standbys
 	snaps    *snapshotter
+	pause    *pause
 	now      Clock
 	log      zerolog.Logger
 
@@ -55,8 +56,10 @@ func New(cfg Config, d Deps) *Service {
 	s.gate, s.turned = newGate(), make(chan struct{}, 1)
 	s.cat = &catalogue{cfg: cfg, zfs: d.ZFS, log: d.Log}
 	s.standbys = &standbys{cfg: cfg, zfs: d.ZFS, now: d.Now, log: d.Log}
+	s.pause = &pause{zfs: d.ZFS, dataset: cfg.Dataset}
 	s.snaps = &snapshotter{
-		cfg: cfg, cat: s.cat, events: d.Announce, publishing: s.gate, prune: s.prune, now: d.Now, log: d.Log, asked: make(chan asker),
+		paused: s.pause.on,
+		cfg:    cfg, cat: s.cat, events: d.Announce, publishing: s.gate, prune: s.prune, now: d.Now, log: d.Log, asked: make(chan asker),
 		bracket: &bracket{cfg: cfg, db: d.Database, zfs: d.ZFS, on: s.on, now: d.Now},
 	}
 	return s
@@ -64,6 +67,9 @@ func New(cfg Config, d Deps) *Service {
 
 // Run publishes until ctx is done, or something fails that a restart may cure.
 func (s *Service) Run(ctx context.Context) error {
+	if err := s.pause.load(ctx); err != nil {
+		return err
+	}
 	defer s.gate.set(false)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.duty.run(ctx, func(on bool) { s.turn(ctx, on) }) })
@@ -123,9 +129,15 @@ func (s *Service) present(ctx context.Context) error {
 func (s *Service) putStatus(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
+	if err := s.events.PutStatus(ctx, s.status(ctx)); err != nil {
+		s.log.Debug().Err(err).Msg("status not published")
+	}
+}
+
+func (s *Service) status(ctx context.Context) messages.NodeStatus {
 	st := messages.NodeStatus{
-		V: messages.Version, Cluster: s.cfg.Cluster, Node: s.cfg.Node, Sidecar: "primary", Version: s.cfg.Version,
-		At: s.now().UTC(), Role: messages.RoleDown,
+		V: messages.Version, Cluster: s.cfg.Cluster, Node: s.cfg.Node, Sidecar: messages.SidecarPrimary, Version: s.cfg.Version,
+		At: s.now().UTC(), Role: messages.RoleDown, Paused: s.pause.on(),
 	}
 	if id, err := s.db.Identity(ctx); err == nil {
 		st.Role, st.Identity = id.Role, &id
@@ -136,9 +148,7 @@ func (s *Service) putStatus(ctx context.Context) {
 			st.Base = m.ID
 		}
 	}
-	if err := s.events.PutStatus(ctx, st); err != nil {
-		s.log.Debug().Err(err).Msg("status not published")
-	}
+	return st
 }
 
 // evidence says why this node does not publish, or what is wrong while it does.

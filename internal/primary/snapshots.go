@@ -20,6 +20,7 @@ type snapshotter struct {
 	// publishing is open while this node publishes.
 	publishing *gate
 	prune      func(ctx context.Context) error
+	paused     func() *messages.Pause
 	now        Clock
 	log        zerolog.Logger
 	asked      chan asker
@@ -162,7 +163,7 @@ func (s *snapshotter) scheduled(ctx context.Context) error {
 	defer tick.Stop()
 	due := s.cat.newest() == nil
 	for {
-		if due && !s.unchanged(ctx) {
+		if due && s.paused() == nil && !s.unchanged(ctx) {
 			// The failure is logged by take; the next tick is the retry.
 			_, _ = s.ask(ctx, 0, 0)
 		}

@@ -48,6 +48,28 @@ func (s *Service) Stream(ctx context.Context, r messages.StreamRequest) (*messag
 	return &got, nil
 }
 
+// Estimate tells how much a stream would move, and how much was written since the
+// newest snapshot, without starting anything.
+func (s *Service) Estimate(ctx context.Context, r messages.StreamRequest) (*messages.EstimateReply, error) {
+	if _, err := s.on(); err != nil {
+		return nil, err
+	}
+	spec, err := s.sendSpec(r)
+	if err != nil {
+		return nil, fmt.Errorf("estimate stream of %q to %s: %w", r.Dataset, r.Node, err)
+	}
+	out := &messages.EstimateReply{V: messages.Version}
+	if out.Bytes, err = s.zfs.Estimate(ctx, spec); err != nil {
+		return nil, fmt.Errorf("estimate stream of %s: %w", spec.Target, err)
+	}
+	tree, err := s.zfs.List(ctx, s.cfg.Dataset.Child(r.Dataset))
+	if err != nil {
+		return nil, err
+	}
+	out.Written = tree[0].Written
+	return out, nil
+}
+
 // sendSpec finds the snapshots that the request names. Only snapshots of ours
 // with a complete manifest are ever sent (I-2).
 func (s *Service) sendSpec(r messages.StreamRequest) (messages.SendSpec, error) {

@@ -69,11 +69,20 @@ func (s *Service) dropAbandoned(ctx context.Context, idle map[string]time.Time) 
 // snapshot that only serves this node's own return from a fail-over is given up;
 // its bookmark is still a base for others.
 func (s *Service) prune(ctx context.Context) error {
-	pool, err := s.zfs.Pool(ctx, s.cfg.Dataset.Pool())
+	keep, err := s.keep(ctx)
 	if err != nil {
 		return fmt.Errorf("prune snapshots: %w", err)
 	}
-	return s.cat.prune(ctx, func(h messages.History) plan.Keep {
+	return s.cat.prune(ctx, keep)
+}
+
+// keep says what prune leaves of a history.
+func (s *Service) keep(ctx context.Context) (func(messages.History) plan.Keep, error) {
+	pool, err := s.zfs.Pool(ctx, s.cfg.Dataset.Pool())
+	if err != nil {
+		return nil, err
+	}
+	return func(h messages.History) plan.Keep {
 		bases, anchors := s.standbys.wanted(h)
 		k := plan.Keep{Snapshots: s.cfg.KeepSnapshots, Bookmarks: s.cfg.KeepBookmarks, Bases: bases, InUse: s.inUse()}
 		if pool.Capacity <= s.cfg.PoolLimit {
@@ -82,5 +91,5 @@ func (s *Service) prune(ctx context.Context) error {
 			}
 		}
 		return k
-	})
+	}, nil
 }

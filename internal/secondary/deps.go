@@ -115,6 +115,11 @@ type Primary interface {
 	Lease(ctx context.Context) (messages.Lease, uint64, error)
 }
 
+// Estimator tells how much a stream would move.
+type Estimator interface {
+	Estimate(ctx context.Context, r messages.StreamRequest) (*messages.EstimateReply, error)
+}
+
 // Downloads reads streams.
 type Downloads interface {
 	// Read hands sink the verified bytes; they end in io.EOF only if the stream is

@@ -23,6 +23,8 @@ func (s *Service) engine(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-s.nudge:
+		case f := <-s.asks:
+			f(ctx)
 		case <-tick.C:
 		}
 	}
@@ -54,7 +56,8 @@ func resting(p messages.Phase) bool {
 func (s *Service) watch(ctx context.Context, j resync.Journal) (bool, error) {
 	s.resumed = false
 	d := s.diagnose(ctx)
-	if j.Phase == messages.PhaseIdle {
+	active := s.pausedNow() == nil
+	if active && j.Phase == messages.PhaseIdle {
 		s.tidyWhenDue(ctx)
 	}
 	if j.Phase == messages.PhaseNeedsOperator {
@@ -63,7 +66,7 @@ func (s *Service) watch(ctx context.Context, j resync.Journal) (bool, error) {
 			s.log.Warn().Err(err).Msg("slot kept for now")
 		}
 	}
-	if d.Verdict == messages.VerdictHealthy && j.Phase == messages.PhaseIdle {
+	if active && d.Verdict == messages.VerdictHealthy && j.Phase == messages.PhaseIdle {
 		if err := s.track(ctx); err != nil {
 			s.log.Warn().Err(err).Msg("lineage not refreshed")
 		}
@@ -72,6 +75,7 @@ func (s *Service) watch(ctx context.Context, j resync.Journal) (bool, error) {
 	// A trigger is obeyed although the standby is healthy.
 	case d.Verdict == messages.VerdictHealthy && j.Phase != messages.PhaseIdle && !j.Trigger:
 		return false, s.fire(ctx, resync.EventCured, nil)
+	case !active: // nothing begins by itself
 	case j.Phase == messages.PhaseWaiting && !s.now().Before(j.Due):
 		return true, s.fire(ctx, resync.EventDue, nil)
 	case j.Phase == messages.PhaseIdle && d.Verdict == messages.VerdictResync && s.cfg.AutoResync:
@@ -111,6 +115,10 @@ func (s *Service) Trigger(ctx context.Context, target messages.TriggerTarget, t 
 	j := s.journal()
 	if j.TriggerAt.Equal(at) {
 		return nil // journaled before a crash took the acknowledgement
+	}
+	if p := s.pausedNow(); p != nil {
+		s.refused(t, p)
+		return nil
 	}
 	if !resting(j.Phase) {
 		s.log.Info().Str("resync", string(j.ID)).Msg("trigger joins the running resync")

@@ -22,6 +22,9 @@ type advisedError struct {
 func (e *advisedError) Error() string { return e.err.Error() }
 func (e *advisedError) Unwrap() error { return e.err }
 
+// Remedy is for whoever asked over NATS.
+func (e *advisedError) Remedy() string { return e.remedy }
+
 func advised(err error, remedy string) error { return &advisedError{err, remedy} }
 
 // remedyOf is the advice that comes with a failure, and whether there is no use in

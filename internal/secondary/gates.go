@@ -6,11 +6,17 @@ import (
 	"fmt"
 
 	"github.com/pgresync/pgresync/internal/plan"
+	"github.com/pgresync/pgresync/internal/resync"
 	"github.com/pgresync/pgresync/messages"
 )
 
 // gates are checked before any data moves, and again before the switch (I-7).
 func (s *Service) gates(ctx context.Context, f *messages.PrimaryFacts) error {
+	return s.gatesOf(ctx, f, s.journal())
+}
+
+// gatesOf are those of the resync that j describes, or would.
+func (s *Service) gatesOf(ctx context.Context, f *messages.PrimaryFacts, j resync.Journal) error {
 	major, err := s.pg.Major(ctx)
 	if err != nil {
 		return err
@@ -26,7 +32,7 @@ func (s *Service) gates(ctx context.Context, f *messages.PrimaryFacts) error {
 	if err := s.sameCluster(ctx, l, f); err != nil {
 		return err
 	}
-	return s.mayReplace(ctx, f)
+	return s.mayReplace(ctx, f, j)
 }
 
 // sameCluster compares system identifiers with what is here: the live data
@@ -68,12 +74,11 @@ func (s *Service) sameCluster(ctx context.Context, l live, f *messages.PrimaryFa
 
 // mayReplace refuses to touch a node whose PostgreSQL is out of recovery (I-1),
 // unless its branch is proven to be abandoned and its operator said so.
-func (s *Service) mayReplace(ctx context.Context, f *messages.PrimaryFacts) error {
+func (s *Service) mayReplace(ctx context.Context, f *messages.PrimaryFacts, j resync.Journal) error {
 	id, err := s.db.Identity(ctx)
 	if err != nil || id.Role != messages.RolePrimary {
 		return nil //nolint:nilerr // a server that does not answer accepts no writes
 	}
-	j := s.journal()
 	if !j.Consent {
 		return incurable(fmt.Errorf("PostgreSQL on %s is out of recovery: %w", s.cfg.Node, messages.ErrRefused),
 			fmt.Sprintf("if its data may be set aside: nats pub %s ''", messages.Subjects{Cluster: s.cfg.Cluster}.TriggerResync(string(s.cfg.Node))))

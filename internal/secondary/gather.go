@@ -189,7 +189,10 @@ func mountedAt(l live, dir string) bool {
 func (s *Service) cure(ctx context.Context, d plan.Diagnosis) {
 	switch d.Cure {
 	case plan.CureStart:
-		s.restart(ctx)
+		// Who paused the node may have stopped PostgreSQL the hard way.
+		if s.pausedNow() == nil {
+			s.restart(ctx)
+		}
 		// Another start waits as long as the first one did.
 		s.previous.SuspectSince = s.now()
 	case plan.CureReserveSlot:

@@ -73,6 +73,7 @@ func (s *Service) progress(t messages.TransferReport) func(bytes uint64) {
 	last := began
 	var meter pace.Meter
 	meter.Observe(began, 0)
+	s.setTransfer(&t)
 	return func(bytes uint64) {
 		now := s.now()
 		if now.Sub(last) < time.Second {
@@ -82,6 +83,7 @@ func (s *Service) progress(t messages.TransferReport) func(bytes uint64) {
 		meter.Observe(now, bytes)
 		t.Bytes, t.Millis = bytes, now.Sub(began).Milliseconds()
 		t.Rate, t.LeftMillis = meter.Rate(), meter.Left(t.Estimate).Milliseconds()
+		s.setTransfer(&t)
 		text := fmt.Sprintf("%d of about %d bytes of %q received, %d bytes/s", bytes, t.Estimate, t.Dataset, t.Rate)
 		if t.LeftMillis > 0 {
 			text += fmt.Sprintf(", about %s left", (time.Duration(t.LeftMillis) * time.Millisecond).Round(time.Second))
@@ -121,17 +123,33 @@ func (s *Service) present(ctx context.Context) error {
 func (s *Service) putStatus(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
+	if err := s.events.PutStatus(ctx, s.status()); err != nil {
+		s.log.Debug().Err(err).Msg("status not published")
+	}
+}
+
+func (s *Service) status() messages.NodeStatus {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	st := messages.NodeStatus{
-		V: messages.Version, Cluster: s.cfg.Cluster, Node: s.cfg.Node, Sidecar: "secondary", Version: s.cfg.Version,
+		V: messages.Version, Cluster: s.cfg.Cluster, Node: s.cfg.Node, Sidecar: messages.SidecarSecondary, Version: s.cfg.Version,
 		At: s.now().UTC(), Role: messages.RoleDown, Identity: s.local, Phase: s.j.Phase, Verdict: s.verdict.Verdict,
 		Reason: s.verdict.Reason, Evidence: s.verdict.Evidence, Base: s.j.Snapshot, Bases: s.bases, Last: s.lastReport, Kept: s.kept,
+		Paused: s.paused, Transfer: s.moving,
 	}
 	if s.local != nil {
 		st.Role = s.local.Role
 	}
-	s.mu.Unlock()
-	if err := s.events.PutStatus(ctx, st); err != nil {
-		s.log.Debug().Err(err).Msg("status not published")
+	return st
+}
+
+// setTransfer copies t, which the caller goes on changing.
+func (s *Service) setTransfer(t *messages.TransferReport) {
+	if t != nil {
+		at := *t
+		t = &at
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.moving = t
 }

@@ -24,6 +24,8 @@ type Deps struct {
 	Hooks     Hooks
 	Primary   Primary
 	Downloads Downloads
+	// Estimates may be nil: a dry run then knows the size of a seed only.
+	Estimates Estimator
 	Announce  Announcer
 	Now       Clock
 	Log       zerolog.Logger
@@ -41,12 +43,14 @@ type Service struct {
 	hooks     Hooks
 	primary   Primary
 	downloads Downloads
+	estimates Estimator
 	events    Announcer
 	now       Clock
 	log       zerolog.Logger
 	out       *outbox
 	nudge     chan struct{}
-	ready     chan struct{} // closed once the journal is read
+	asks      chan func(ctx context.Context) // what the engine does between two resyncs
+	ready     chan struct{}                  // closed once the journal is read
 	readyOnce sync.Once
 
 	mu         sync.Mutex // guards what follows
@@ -56,6 +60,8 @@ type Service struct {
 	lastReport *messages.ResyncReport
 	kept       []messages.Dataset
 	bases      []messages.SnapshotID
+	paused     *messages.Pause
+	moving     *messages.TransferReport
 
 	// Only the engine touches these.
 	previous plan.Diagnosis
@@ -74,9 +80,9 @@ type Service struct {
 func New(cfg Config, d Deps) *Service {
 	return &Service{
 		cfg: cfg, zfs: d.ZFS, db: d.Database, follower: d.Follower, pg: d.Postgres, processes: d.Processes, hooks: d.Hooks,
-		primary: d.Primary, downloads: d.Downloads,
+		primary: d.Primary, downloads: d.Downloads, estimates: d.Estimates,
 		events: d.Announce, now: d.Now, log: d.Log, out: newOutbox(d.Announce, d.Log),
-		nudge: make(chan struct{}, 1), ready: make(chan struct{}),
+		nudge: make(chan struct{}, 1), asks: make(chan func(context.Context)), ready: make(chan struct{}),
 	}
 }
 
@@ -86,8 +92,12 @@ func (s *Service) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	paused, err := s.loadPause(ctx)
+	if err != nil {
+		return err
+	}
 	s.mu.Lock()
-	s.j, s.resumed = j, !resting(j.Phase)
+	s.j, s.paused, s.resumed = j, paused, !resting(j.Phase)
 	s.mu.Unlock()
 	s.readyOnce.Do(func() { close(s.ready) })
 	s.log.Info().Str("phase", string(j.Phase)).Str("resync", string(j.ID)).Msg("journal read")

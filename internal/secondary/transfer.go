@@ -143,6 +143,7 @@ func (s *Service) transferOnce(ctx context.Context, m *messages.Manifest, step p
 	tell := s.progress(messages.TransferReport{
 		Resync: s.journal().ID, Snapshot: m.ID, Dataset: step.Dataset, Stream: rec.Stream, Estimate: rec.Estimate,
 	})
+	defer s.setTransfer(nil)
 	err = s.downloads.Read(ctx, *rec, s.cfg.Node, func(bytes uint64) { moved = bytes; tell(bytes) },
 		func(ctx context.Context, verified io.Reader) error { return s.zfs.Receive(ctx, spec, verified) })
 	return moved, rec.Attempt, err

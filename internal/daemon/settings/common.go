@@ -105,7 +105,7 @@ func (c *Common) Validate() error {
 	if c.HealthListen != "" {
 		add("HEALTH_LISTEN", CheckAddress(c.HealthListen))
 	}
-	return errors.Join(append(complaints, c.NATS.validate())...)
+	return errors.Join(append(complaints, c.NATS.Validate())...)
 }
 
 const leastRate = Rate(256 << 10)
@@ -123,7 +123,8 @@ func checkLive(d messages.Dataset) error {
 	return nil
 }
 
-func (n *NATS) validate() error {
+// Validate reports everything that is wrong.
+func (n *NATS) Validate() error {
 	var complaints []error
 	complain := func(format string, args ...any) {
 		complaints = append(complaints, fmt.Errorf(Prefix+"_NATS_"+format, args...))

@@ -28,6 +28,15 @@ type About struct {
 	Name, About string
 }
 
+// Verb is one more argument that a command knows beside the three that all have.
+type Verb[C any] struct {
+	// Name is the argument, Usage what may follow it, Help one line for --help.
+	Name, Usage, Help string
+	// Run gets the configuration and what follows the name. Its error is written to
+	// stderr.
+	Run func(ctx context.Context, cfg C, args []string, stdout io.Writer) error
+}
+
 // Run is the body of a command that is configured by the environment alone. With
 // no argument it reads the configuration and calls serve, whose error it logs;
 // help, version and check-config answer on stdout. Errors of the command line and
@@ -35,13 +44,18 @@ type About struct {
 func Run[C any, P interface {
 	*C
 	Config
-}](ctx context.Context, about About, serve func(context.Context, C, zerolog.Logger) error, args []string, stdout, stderr io.Writer) error {
+}](ctx context.Context, about About, serve func(context.Context, C, zerolog.Logger) error, args []string, stdout, stderr io.Writer, verbs ...Verb[C]) error {
 	var cfg C
-	verb, err := parseArgs(about.Name, args)
+	more := verbNamed(verbs, args)
+	verb := ""
+	var err error
+	if more == nil {
+		verb, err = parseArgs(about.Name, args)
+	}
 	if err == nil {
 		switch verb {
 		case "help":
-			return help(stdout, about, P(&cfg))
+			return help(stdout, about, P(&cfg), usages(about.Name, verbs))
 		case "version":
 			_, err := fmt.Fprintln(stdout, daemon.VersionLine(about.Name))
 			return err
@@ -53,10 +67,34 @@ func Run[C any, P interface {
 		complain(stderr, about.Name, err)
 		return err
 	}
+	if more != nil {
+		err := more.Run(ctx, cfg, args[1:], stdout)
+		if err != nil {
+			complain(stderr, about.Name, err)
+		}
+		return err
+	}
 	if verb == "check-config" {
 		return printEffective(stdout, P(&cfg))
 	}
 	return logged(ctx, cfg, P(&cfg).Base(), about.Name, serve, stdout)
+}
+
+func verbNamed[C any](verbs []Verb[C], args []string) *Verb[C] {
+	for i := range verbs {
+		if len(args) > 0 && args[0] == verbs[i].Name {
+			return &verbs[i]
+		}
+	}
+	return nil
+}
+
+func usages[C any](name string, verbs []Verb[C]) string {
+	var b strings.Builder
+	for _, v := range verbs {
+		fmt.Fprintf(&b, "  %s %-16s %s\n", name, strings.TrimSpace(v.Name+" "+v.Usage), v.Help)
+	}
+	return b.String()
 }
 
 func read(cfg Config) error {
@@ -104,20 +142,20 @@ func seeHelp(name string) string {
 	return fmt.Sprintf("settings are environment variables, `%s --help` lists them", name)
 }
 
-func help(w io.Writer, about About, spec Config) error {
+func help(w io.Writer, about About, spec Config, verbs string) error {
 	_, err := fmt.Fprintf(w, `%s
 
 Usage:
   %[2]s                 run, until SIGTERM or SIGINT; a second one ends it at once
   %[2]s check-config    check the configuration and print it, secrets masked
-  %[2]s --version
+%[3]s  %[2]s --version
   %[2]s --help
 
 Exit codes: 0 done, 1 failure, 2 command line or configuration, 3 a prerequisite
 is missing, 4 another process holds what this one needs.
 
 Environment:
-`, strings.Join(wrap(about.About, 78), "\n"), about.Name)
+`, strings.Join(wrap(about.About, 78), "\n"), about.Name, verbs)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/pgresync/pgresync/internal/bus"
+	"github.com/pgresync/pgresync/internal/secondary"
+	"github.com/pgresync/pgresync/internal/sidecar"
+	"github.com/pgresync/pgresync/messages"
+	"github.com/pgresync/pgresync/pgops"
+	"github.com/pgresync/pgresync/zfsops"
+)
+
+// examine gathers what doctor judges, and changes nothing.
+func examine(ctx context.Context, cfg Config) *sidecar.Examination {
+	e := sidecar.Examine(&cfg.Common, messages.SidecarSecondary)
+	e.Facts.Lineage = cfg.Lineage
+	zfs := zfsops.New(zfsops.Options{})
+	e.ZFS(ctx, zfs)
+	examineLineage(ctx, cfg, e, zfs)
+	p := &e.Facts.Postgres
+	db, err := pgops.NewDatabase(cfg.PG.Conninfo.Reveal())
+	if err != nil {
+		p.Problem = err.Error()
+		return e
+	}
+	defer db.Close(ctx)
+	e.Postgres(ctx, db, db.StandbyPrivileges)
+	if p.BinMajor, err = pgops.BinaryMajor(ctx, cfg.PG.BinDir); err != nil {
+		p.BinProblem = err.Error()
+	}
+	link := e.NATS(ctx, sidecar.BusConfig(&cfg.Common, messages.SidecarSecondary, cfg.NATS.URL.List(), 0, zerolog.Nop()), nil)
+	if link == nil {
+		return e
+	}
+	defer link.Close()
+	if e.Facts.NATS.JetStreamProblem == "" {
+		e.Facts.Resync.Plan, err = foresee(ctx, cfg, link, zfs, db)
+		if err != nil {
+			e.Facts.Resync.Problem = err.Error()
+		}
+	}
+	return e
+}
+
+// foresee asks the sidecar of this node, if it runs: it knows its journal.
+func foresee(ctx context.Context, cfg Config, link *bus.Bus, zfs *zfsops.ZFS, db *pgops.Database) (*messages.ResyncPlan, error) {
+	reply, err := link.Operate(ctx, cfg.Node, messages.SidecarSecondary, messages.VerbResync, messages.OperatorRequest{DryRun: true})
+	if err == nil && reply.Plan != nil {
+		return reply.Plan, nil
+	}
+	client := bus.NewClient(link)
+	svc := secondary.New(serviceConfig(cfg), secondary.Deps{
+		ZFS: zfs, Database: db, Follower: db, Postgres: postgres{cfg, pgops.NewPreparer(cfg.PG.BinDir)}, Processes: processes{}, Hooks: newHooks(cfg),
+		Primary: publisher{client, link}, Estimates: client, Announce: link, Now: time.Now, Log: zerolog.Nop(),
+	})
+	return svc.Foresee(ctx)
+}
+
+func examineLineage(ctx context.Context, cfg Config, e *sidecar.Examination, zfs *zfsops.ZFS) {
+	z := &e.Facts.ZFS
+	if z.Problem != "" {
+		return
+	}
+	root, err := zfs.List(ctx, cfg.Lineage)
+	switch {
+	case err == nil:
+		z.LineageThere, z.LineageMark = true, root[0].Marks[messages.PropCluster]
+	case !errors.Is(err, messages.ErrNotFound):
+		z.Problem = err.Error()
+	}
+}
