@@ -149,7 +149,7 @@ func tell(e messages.Event) string {
 		if e.Resync != nil {
 			return "STREAMS AGAIN: " + summary(*e.Resync)
 		}
-	case messages.EventFailed, messages.EventNeedsOperator, messages.EventRoleChanged:
+	case messages.EventFailed, messages.EventNeedsOperator, messages.EventRoleChanged, messages.EventPaused, messages.EventResumed, messages.EventRefused:
 		return e.Text
 	}
 	return ""

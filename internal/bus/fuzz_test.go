@@ -3,6 +3,7 @@ package bus
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/pgresync/pgresync/messages"
 )
@@ -16,19 +17,19 @@ func FuzzRequests(f *testing.F) {
 		f.Add("db2", []byte(s))
 	}
 	f.Fuzz(func(t *testing.T, asker string, body []byte) {
-		facts := bind("main", func(_ context.Context, r messages.FactsRequest) (*messages.PrimaryFacts, error) {
+		facts := bind("main", "facts", time.Second, func(_ context.Context, r messages.FactsRequest) (*messages.PrimaryFacts, error) {
 			if r.Cluster != "main" || string(r.Node) != asker {
 				t.Errorf("a request of %q passed as %+v", asker, r)
 			}
 			return nil, messages.ErrBusy
 		}, func(r *messages.FactsRequest) who { return who{r.Cluster, r.Node} })
-		stream := bind("main", func(_ context.Context, r messages.StreamRequest) (*messages.StreamRecord, error) {
+		stream := bind("main", "stream", time.Second, func(_ context.Context, r messages.StreamRequest) (*messages.StreamRecord, error) {
 			if r.Cluster != "main" || string(r.Node) != asker || r.To == r.From || len(r.Token) > 4096 {
 				t.Errorf("a request of %q passed as %+v", asker, r)
 			}
 			return nil, messages.ErrBusy
 		}, func(r *messages.StreamRequest) who { return who{r.Cluster, r.Node} })
-		_, _ = facts(t.Context(), messages.NodeName(asker), body)
-		_, _ = stream(t.Context(), messages.NodeName(asker), body)
+		_, _ = facts.handle(t.Context(), messages.NodeName(asker), body)
+		_, _ = stream.handle(t.Context(), messages.NodeName(asker), body)
 	})
 }
