@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/pgresync/pgresync/internal/natstest"
 	"github.com/pgresync/pgresync/internal/stream"
 	"github.com/pgresync/pgresync/messages"
 )
@@ -92,13 +93,14 @@ func forge(t *testing.T, w *world, rec messages.StreamRecord, change forgery) {
 		t.Fatal(err)
 	}
 	get := func(subject string, doc messages.Document) {
-		msg, err := s.GetLastMsgForSubject(t.Context(), subject)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := messages.Decode(msg.Data, doc); err != nil {
-			t.Fatal(err)
-		}
+		// The end comes right after the upload calls itself complete.
+		natstest.Eventually(t, 10*time.Second, subject, func() error {
+			msg, err := s.GetLastMsgForSubject(t.Context(), subject)
+			if err != nil {
+				return err
+			}
+			return messages.Decode(msg.Data, doc)
+		})
 	}
 	put := func(subject string, doc messages.Document) {
 		body, err := messages.Encode(doc)
