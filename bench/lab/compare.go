@@ -42,6 +42,7 @@ type comparison struct {
 	log      io.Writer
 	began    time.Time
 	changes  uint64
+	grown    int64 // bytes of documents
 	broker   *broker
 	target   string // of rsync and pg_basebackup, below db2's mounts
 	serial   int
@@ -74,12 +75,10 @@ func compare(ctx context.Context, o options, stdout io.Writer) (err error) {
 	if err := c.db1.InitPrimary(ctx); err != nil {
 		return err
 	}
-	grown := int64(0)
 	for _, size := range o.sizes {
-		if err := c.grow(ctx, grown, size); err != nil {
+		if err := c.grow(ctx, size); err != nil {
 			return err
 		}
-		grown = size
 		for _, m := range methods() {
 			if !only.MatchString(m.name) {
 				continue
@@ -96,18 +95,20 @@ func compare(ctx context.Context, o options, stdout io.Writer) (err error) {
 	return c.rep.Table(stdout, "", "")
 }
 
-// grow adds documents until the database has the size.
-func (c *comparison) grow(ctx context.Context, from, to int64) error {
+// grow adds documents until the database has the size; the changes that were
+// measured meanwhile count.
+func (c *comparison) grow(ctx context.Context, to int64) error {
 	c.say("database of %s", humanize.IBytes(uint64(to)))
 	var err error
-	if from == 0 {
+	if c.grown == 0 {
 		err = c.db1.Fill(ctx, 1, to)
-	} else {
-		err = c.db1.AddDocuments(ctx, uint64(1000+to>>20), to-from)
+	} else if to > c.grown {
+		err = c.db1.AddDocuments(ctx, uint64(1000+to>>20), to-c.grown)
 	}
 	if err != nil {
 		return err
 	}
+	c.grown = max(c.grown, to)
 	_, err = c.db1.SQL(ctx, "checkpoint")
 	return err
 }
@@ -130,6 +131,7 @@ func (c *comparison) one(ctx context.Context, m method, size int64) error {
 		if err := c.db1.AddDocuments(ctx, c.changes, c.change); err != nil {
 			return err
 		}
+		c.grown += c.change
 		if _, err := c.db1.SQL(ctx, "checkpoint"); err != nil {
 			return err
 		}
@@ -144,11 +146,16 @@ func (c *comparison) one(ctx context.Context, m method, size int64) error {
 func (c *comparison) book(ctx context.Context, group, name string, size int64, f func() (outcome, error)) bool {
 	before := report.BusySeconds()
 	o, err := f()
-	run := report.Run{Seconds: o.seconds, Values: o.values, Processes: o.costs}
+	busy := report.BusySeconds() - before
+	costs, cerr := c.booked()
+	err = errors.Join(err, cerr)
+	run := report.Run{Seconds: o.seconds, Values: o.values, Processes: append(o.costs, costs...)}
 	if err != nil {
 		run.Error = err.Error()
+	} else {
+		run.Values["machine busy s"] = busy
 	}
-	c.say("%-9s %-28s %8.2f s %v %v (machine busy %.1f s)", group, name, o.seconds, o.values, run.Error, report.BusySeconds()-before)
+	c.say("%-9s %-28s %8.2f s %v %v %v", group, name, o.seconds, run.Values, run.Processes, run.Error)
 	row := c.row(group, name, size)
 	row.Runs = append(row.Runs, run)
 	if err := c.rep.Save(c.result("lab.json")); err != nil {

@@ -73,7 +73,7 @@ func pipeSeed(ctx context.Context, c *comparison) (outcome, error) {
 		if _, err := c.db2.Run(ctx, "zfs", "destroy", "-r", fmt.Sprintf("%s/sink%d", c.db2.Pool(), i)); err != nil {
 			return o, err
 		}
-		s, err := c.timed(ctx, c.db2, fmt.Sprintf("%s | zfs recv -u %s/z%d", from, c.db2.Pool(), i))
+		s, err := c.timed(ctx, c.db2, fmt.Sprintf("%s | %szfs recv -u %s/z%d", c.as("zfs-send")+from, c.as("zfs-recv"), c.db2.Pool(), i))
 		if err != nil {
 			return o, err
 		}
@@ -102,7 +102,7 @@ func pipeUpdate(ctx context.Context, c *comparison) (outcome, error) {
 	o := outcome{values: map[string]float64{}}
 	for i, child := range travelling {
 		from := fmt.Sprintf("zfs send -Lce -i %s %s%s%s", before, c.db1.Live(), child, at)
-		s, err := c.timed(ctx, c.db2, fmt.Sprintf("%s | zfs recv -u %s/z%d", from, c.db2.Pool(), i))
+		s, err := c.timed(ctx, c.db2, fmt.Sprintf("%s | %szfs recv -u %s/z%d", c.as("zfs-send")+from, c.as("zfs-recv"), c.db2.Pool(), i))
 		if err != nil {
 			return o, err
 		}
@@ -126,8 +126,8 @@ func syncoid(ctx context.Context, c *comparison) (outcome, error) {
 	tools := filepath.Join(c.bin, "bench-tools")
 	o := outcome{values: map[string]float64{}}
 	for i, child := range travelling {
-		script := fmt.Sprintf("perl %s/usr/sbin/syncoid --quiet --no-privilege-elevation --sendoptions='L c e' --recvoptions=u %s %s/s%d",
-			tools, c.db1.Live()+child, c.db2.Pool(), i)
+		script := fmt.Sprintf("%sperl %s/usr/sbin/syncoid --quiet --no-privilege-elevation --sendoptions='L c e' --recvoptions=u %s %s/s%d",
+			c.as("syncoid"), tools, c.db1.Live()+child, c.db2.Pool(), i)
 		s, err := c.timed(ctx, c.db2, script, "PERL5LIB="+tools+"/usr/share/perl5")
 		if err != nil {
 			return o, err
@@ -213,7 +213,7 @@ func rsync(ctx context.Context, c *comparison) (outcome, error) {
 		if _, err := world.Query(ctx, conn, "select pg_backup_start('rsync', true)"); err != nil {
 			return 0, err
 		}
-		script := fmt.Sprintf("%[1]s -a --delete /srv/pg/ rsync://%[2]s/copy/pg/; %[1]s -a --delete /srv/ts1/ rsync://%[2]s/copy/ts1/", c.rsync(), c.db2.Address())
+		script := fmt.Sprintf("%[1]s -a --delete /srv/pg/ rsync://%[2]s/copy/pg/; %[1]s -a --delete /srv/ts1/ rsync://%[2]s/copy/ts1/", c.as("rsync")+c.rsync(), c.db2.Address())
 		_, err := c.timed(ctx, c.db1, script, "LD_LIBRARY_PATH="+c.libraries()["LD_LIBRARY_PATH"])
 		_, serr := world.Query(ctx, conn, "select pg_backup_stop(false)")
 		return time.Since(began).Seconds(), errors.Join(err, serr)
@@ -229,7 +229,7 @@ func baseBackup(ctx context.Context, c *comparison) (outcome, error) {
 	}
 	return c.counted(func() (float64, error) {
 		began := time.Now()
-		_, err := c.db2.Run(ctx, world.AsPostgres("pg_basebackup", "-h", c.db1.Address(), "-U", "replicator", "-c", "fast",
+		_, err := c.db2.Run(ctx, c.costing("pg_basebackup", "pg_basebackup", "-h", c.db1.Address(), "-U", "replicator", "-c", "fast",
 			"-D", c.target+"/data", "-T", "/srv/ts1/space="+c.target+"/ts1", "--waldir", c.target+"/wal")...)
 		return time.Since(began).Seconds(), err
 	})
@@ -261,7 +261,7 @@ func rewindSeed(ctx context.Context, c *comparison) (outcome, error) {
 func rewind(ctx context.Context, c *comparison) (outcome, error) {
 	return c.counted(func() (float64, error) {
 		began := time.Now()
-		_, err := c.db2.Run(ctx, world.AsPostgres("pg_rewind", "-D", c.target+"/data",
+		_, err := c.db2.Run(ctx, c.costing("pg_rewind", "pg_rewind", "-D", c.target+"/data",
 			"--source-server", "host="+c.db1.Address()+" user=postgres dbname=postgres")...)
 		return time.Since(began).Seconds(), err
 	})

@@ -7,8 +7,6 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -35,8 +33,24 @@ type broker struct {
 	server, primary, secondary *world.Process
 	nc                         *nats.Conn
 
+	spent []report.Process // when the outcome before this one was taken
+
 	mu     sync.Mutex
 	events []messages.Event
+}
+
+// since is what the three processes took since it was last asked; the peaks are of
+// their whole lives.
+func (b *broker) since() (out []report.Process) {
+	now := []report.Process{running("nats-server", b.server.PID()), running("primary", b.primary.PID()), running("secondary", b.secondary.PID())}
+	for i, p := range now {
+		if b.spent != nil {
+			p.CPU -= b.spent[i].CPU
+		}
+		out = append(out, p)
+	}
+	b.spent = now
+	return out
 }
 
 // defaults have the sidecars run as they do without the tests' settings.
@@ -186,30 +200,6 @@ func (b *broker) outcome(ctx context.Context, mark int) (outcome, error) {
 		o.values["bytes"] += float64(p.Bytes)
 		o.values["transfer s"] += float64(p.Millis) / 1000
 	}
-	for name, p := range map[string]*world.Process{"nats-server": b.server, "primary": b.primary, "secondary": b.secondary} {
-		o.costs = append(o.costs, cost(name, p.PID()))
-	}
+	o.costs = b.since()
 	return o, nil
-}
-
-// cost is what a running process used so far (proc(5)).
-func cost(name string, pid int) report.Process {
-	p := report.Process{Name: name}
-	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid)) // it has ended: zero
-	for l := range strings.Lines(string(status)) {
-		if v, ok := strings.CutPrefix(l, "VmHWM:"); ok {
-			_, _ = fmt.Sscan(v, &p.RSS)
-			p.RSS /= 1024
-		}
-	}
-	stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if _, rest, ok := strings.Cut(string(stat), ") "); ok {
-		for _, i := range []int{11, 12} { // utime, stime
-			if f := strings.Fields(rest); len(f) > i {
-				ticks, _ := strconv.ParseFloat(f[i], 64)
-				p.CPU += ticks / 100
-			}
-		}
-	}
-	return p
 }
