@@ -118,7 +118,7 @@ lab-binaries: build $(NATS)
 compose-binaries: lab-binaries ## builds what docker-compose.test.yml copies into its image
 
 # What a test or the demo finds beside itself in the lab.
-PUT := --put bin/primary-sidecar --put bin/secondary-sidecar --put bin/nats --put bin/nats-server
+PUT := --put bin/primary-sidecar --put bin/secondary-sidecar --put bin/pgresync --put bin/nats --put bin/nats-server
 
 .PHONY: test-zfs
 test-zfs: lab-binaries ## zfsops against real OpenZFS, in the lab

@@ -28,7 +28,7 @@ func requireLab(t testing.TB) (bin, out string) {
 	if _, err := os.Stat("/dev/zfs"); err != nil {
 		missing("there is no /dev/zfs")
 	}
-	for _, name := range []string{world.Primary, world.Secondary, "nats"} {
+	for _, name := range []string{world.Primary, world.Secondary, "nats", "pgresync"} {
 		if _, err := os.Stat(filepath.Join(bin, name)); err != nil {
 			missing("there is no " + name + " in " + bin)
 		}

@@ -17,6 +17,7 @@ func TestPromises(t *testing.T) {
 		{"children and tablespace come along and the WAL does not", s.layoutIsRebuilt},
 		{"a trigger by the stock command moves an increment while reads are served", s.triggerMovesAnIncrement},
 		{"events are readable", s.eventsAreReadable},
+		{"the operator's command shows and acts", s.theOperatorsCommand},
 		{"a lost slot is noticed and cured by an increment", s.lostSlotIsNoticed},
 		{"diverged data is kept", s.divergedDataIsKept},
 		{"the old copy serves again when PostgreSQL refuses to start", s.revertsWhenPostgreSQLRefuses},
