@@ -128,12 +128,17 @@ test-zfs: lab-binaries ## zfsops against real OpenZFS, in the lab
 .PHONY: test-e2e
 test-e2e: lab-binaries ## several nodes with real everything, in the lab
 	lab/run $(LAB_FLAGS) --timeout $(LAB_TIMEOUT) $(PUT) --put bin/e2e.test --env PGRESYNC_TEST_MUST_RUN=1 \
-		--artifacts '$(ARTIFACTS)/e2e' -- ./e2e.test -test.v -test.timeout $(LAB_TIMEOUT)s -test.run '$(RUN)' -test.skip 'TestCompose|TestFailover'
+		--artifacts '$(ARTIFACTS)/e2e' -- ./e2e.test -test.v -test.timeout $(LAB_TIMEOUT)s -test.run '$(RUN)' -test.skip 'TestCompose|TestFailover|TestWhetherTheWALTravels'
 
 .PHONY: test-failover
 test-failover: lab-binaries ## five rounds of fail-over under load, in the lab
 	lab/run $(LAB_FLAGS) --timeout $(LAB_TIMEOUT) $(PUT) --put bin/e2e.test --env PGRESYNC_TEST_MUST_RUN=1 \
 		--artifacts '$(ARTIFACTS)/failover' -- ./e2e.test -test.v -test.timeout $(LAB_TIMEOUT)s -test.run TestFailover
+
+.PHONY: test-layouts
+test-layouts: lab-binaries ## whether the WAL travels, for each layout, in the lab
+	lab/run $(LAB_FLAGS) --timeout $(LAB_TIMEOUT) $(PUT) --put bin/e2e.test --env PGRESYNC_TEST_MUST_RUN=1 \
+		--artifacts '$(ARTIFACTS)/layouts' -- ./e2e.test -test.v -test.timeout $(LAB_TIMEOUT)s -test.run TestWhetherTheWALTravels
 
 .PHONY: test-compose
 test-compose: lab-binaries ## brings docker-compose.test.yml up in the lab and resyncs a standby in it
@@ -153,7 +158,7 @@ test-stream-faults: ## faults of the data plane at full size: leaders that step 
 
 .PHONY: test-lab
 test-lab: ## all that needs ZFS, in the lab: a machine with real OpenZFS
-	$(MAKE) --jobs $(LAB_JOBS) test-e2e test-failover test-zfs test-compose
+	$(MAKE) --jobs $(LAB_JOBS) test-e2e test-failover test-zfs test-compose test-layouts
 
 .PHONY: test
 test: ## everything
