@@ -40,7 +40,7 @@ func (s *stage) theOperatorsCommand(t part) {
 		want string
 	}{
 		{[]string{"micro", "ls"}, "pgresync-operator"},
-		{[]string{"micro", "info", "pgresync-operator"}, "pgresync.main.op.db2.secondary.status"},
+		{[]string{"micro", "info", "pgresync-operator"}, "pgresync.main.op."},
 		{[]string{"req", "pgresync.main.op.db2.secondary.status", ""}, `"ok":true`},
 	} {
 		out, err := s.w.NATS(t.Context(), c.args...)
