@@ -82,7 +82,7 @@ func TestCarefulPartIsAnOrdinaryObject(t *testing.T) {
 	if err := p.fill(bytes.NewReader(want), make([]byte, len(want)), func() {}); err != nil {
 		t.Fatal(err)
 	}
-	chunks, err := s.put(t.Context(), "part", "x", p.data, p.sum, true)
+	chunks, err := s.put(t.Context(), parcel{object: "part", nuid: "x", data: p.data, sum: p.sum, careful: true, sent: func() {}})
 	if err != nil || chunks != 3 {
 		t.Fatalf("%d chunks, error %v; want 3", chunks, err)
 	}

@@ -22,9 +22,13 @@ const (
 	defaultChunk  = 512 << 10
 	defaultWindow = 192 << 20
 	defaultFlight = 16 << 20
-	pullRequest   = 16 << 20
+	pullRequest   = 8 << 20
 	// payloadRoom is kept below the server's max_payload for headers.
 	payloadRoom = 4 << 10
+	// buffers is how many parts a writer holds in memory for each upload, and a reader
+	// for each stream: two under way, and one that is read from the source or written
+	// to the sink meanwhile.
+	buffers = 3
 	// partsBytes bounds the stream of announcements; one of them has ~700 bytes.
 	partsBytes = 64 << 20
 )
@@ -65,8 +69,8 @@ const (
 type Config struct {
 	Cluster messages.ClusterName
 	// PartSize is the greatest part, in bytes (32 MiB). A small estimate makes
-	// smaller parts, so that a reader can start early. A writer holds two parts in
-	// memory for each upload, a reader two for each stream it reads.
+	// smaller parts, so that a reader can start early. A writer holds three parts in
+	// memory for each upload, a reader three for each stream it reads.
 	PartSize int
 	// ChunkSize is one message, in bytes (512 KiB). It is cut to what the server's
 	// max_payload allows.
@@ -80,7 +84,7 @@ type Config struct {
 	// included (2).
 	MaxUploads int
 	// MaxBucket is the bucket's limit in bytes. The default, and the least, has room for
-	// MaxUploads windows and two parts more for each. Reaching it is an alarm: the
+	// MaxUploads windows and three parts more for each. Reaching it is an alarm: the
 	// window is what holds the source back.
 	MaxBucket int64
 	// Replicas is for the announcements (1), BucketReplicas for the bucket (1): the
@@ -142,12 +146,12 @@ func setDefault[T int | int64 | time.Duration](field *T, value T) {
 	}
 }
 
-// LeastBucket is what all windows need, in bytes: two parts more than the window each,
-// because the chunks of a failed attempt lie there until they are purged, and
-// a fiftieth for headers and metadata.
+// LeastBucket is what all windows need, in bytes: three parts more than the window each,
+// because the chunks of two parts that failed lie there until they are purged, as does
+// a part that made room, and a fiftieth for headers and metadata.
 func (c Config) LeastBucket() int64 {
 	c.setSizes()
-	return int64(c.MaxUploads) * (int64(c.Window) + 2*int64(c.PartSize)) / 50 * 51
+	return int64(c.MaxUploads) * (int64(c.Window) + 3*int64(c.PartSize)) / 50 * 51
 }
 
 func (c Config) validate() error {
@@ -165,7 +169,7 @@ func (c Config) validate() error {
 	check(c.InFlight > 0, "bytes in flight %d: want at least 1", c.InFlight)
 	check(c.Window >= 2*c.PartSize, "window %d: want at least two parts, %d bytes", c.Window, 2*c.PartSize)
 	check(c.MaxUploads > 0, "max uploads %d: want at least 1", c.MaxUploads)
-	check(c.MaxBucket >= c.LeastBucket(), "bucket limit %d: want at least %d bytes (uploads x (window + 2 parts) and 2%%)", c.MaxBucket, c.LeastBucket())
+	check(c.MaxBucket >= c.LeastBucket(), "bucket limit %d: want at least %d bytes (uploads x (window + 3 parts) and 2%%)", c.MaxBucket, c.LeastBucket())
 	check(c.Replicas >= 1 && c.Replicas <= 5, "replicas %d: want 1 to 5", c.Replicas)
 	check(c.BucketReplicas >= 1 && c.BucketReplicas <= 5, "bucket replicas %d: want 1 to 5", c.BucketReplicas)
 	check(c.Linger >= 0 && c.ReaderGrace > 0 && c.StallTimeout > 0 && c.CutTimeout > 0, "negative duration")

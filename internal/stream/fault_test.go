@@ -154,7 +154,7 @@ func TestSlowReaderHoldsTheSourceBack(t *testing.T) {
 		})
 		for range 20 { // it stays there
 			if n := o.source().read.Load(); n != bound {
-				t.Errorf("%d bytes were read from the source, want %d: the window and two buffers", n, bound)
+				t.Errorf("%d bytes were read from the source, want %d: the window, a part that waits and one behind it", n, bound)
 			}
 			if n := w.info(w.bucketStream()).State.Bytes; n > uint64(bound) {
 				t.Errorf("the bucket holds %d bytes, more than %d", n, bound)

@@ -13,7 +13,8 @@ import (
 )
 
 // reserve waits until the window has room for size bytes. While it waits,
-// nobody reads the source.
+// nobody reads the source. What makes room is handed to the purger: no more than
+// one part is in the bucket beyond the window.
 func (u *upload) reserve(ctx context.Context, size uint64) error {
 	for {
 		u.mu.Lock()
@@ -21,58 +22,94 @@ func (u *upload) reserve(ctx context.Context, size uint64) error {
 		u.rec.Paused = !ok
 		changed := u.changed
 		u.mu.Unlock()
-		if err := u.purge(ctx, victims); err != nil || ok {
+		if err := u.evictParts(ctx, victims); err != nil || ok {
 			return err
 		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-changed:
+		if err := await(ctx, changed); err != nil {
+			return err
 		}
 	}
 }
 
-// purge removes parts and announcements, and does not give up before ctx does.
-func (u *upload) purge(ctx context.Context, parts []retained) error {
+func (u *upload) evictParts(ctx context.Context, parts []retained) error {
 	for i, r := range parts {
-		err := u.persist(ctx, func() error {
-			if err := u.store.discard(ctx, r.part.Object, r.part.Nuid); err != nil {
-				return err
-			}
-			return u.store.purge(ctx, u.store.ns.PartsStream(), u.store.ns.Part(u.spec.Stream, u.rec.Attempt, r.part.Index))
-		})
-		if err != nil {
+		select {
+		case u.victims <- r:
+		case <-ctx.Done():
 			u.giveUpParts(parts[i:])
-			return err
+			return context.Cause(ctx)
 		}
-		u.forget(r.part.Nuid)
 	}
 	return nil
 }
 
+// purgeAll removes what it is handed while the next parts are stored: three calls
+// for each part, which these need not wait for. It ends when no more will come.
+func (u *upload) purgeAll(ctx context.Context) {
+	for r := range u.victims {
+		if err := u.purge(ctx, r); err != nil {
+			u.giveUpParts([]retained{r})
+		}
+	}
+}
+
+// purge removes a part and its announcement, and does not give up before ctx does.
+func (u *upload) purge(ctx context.Context, r retained) error {
+	err := u.persist(ctx, func() error {
+		if err := u.store.discard(ctx, r.part.Object, r.part.Nuid); err != nil {
+			return err
+		}
+		return u.store.purge(ctx, u.store.ns.PartsStream(), u.store.ns.Part(u.spec.Stream, u.rec.Attempt, r.part.Index))
+	})
+	if err == nil {
+		u.forget(r.part.Nuid)
+	}
+	return err
+}
+
 // upload stores one piece, however often it takes; the reason of each failure
-// shows in the record.
-func (u *upload) upload(ctx context.Context, pc *piece) (messages.Part, error) {
+// shows in the record. sent is called when all of its chunks are on their way.
+func (u *upload) upload(ctx context.Context, pc *piece, sent func()) (messages.Part, error) {
 	part := messages.Part{
 		V: messages.Version, Stream: u.spec.Stream, Attempt: u.rec.Attempt,
 		Index: pc.index, Offset: pc.offset, Size: uint64(len(pc.data)),
 		Object: messages.PartObject(u.spec.Stream, u.rec.Attempt, pc.index),
 		SHA256: hex.EncodeToString(pc.sum[:]),
 	}
-	u.sweepGarbage(ctx, true)
 	err := u.persist(ctx, func() (err error) {
 		u.sweepGarbage(ctx, false)
 		part.Nuid = u.newNuid()
-		part.Chunks, err = u.store.put(ctx, part.Object, part.Nuid, pc.data, pc.sum, u.careful > 0)
+		part.Chunks, err = u.store.put(ctx, parcel{
+			object: part.Object, nuid: part.Nuid, data: pc.data, sum: pc.sum,
+			flight: u.flight, careful: u.isCareful(), sent: sent,
+		})
 		if err != nil {
-			u.careful = carefulParts
+			u.beCareful()
 			// The chunks only: the description will soon be the next try's.
 			u.giveUp(leftover{nuid: part.Nuid})
 		}
 		return err
 	})
-	u.careful = max(0, u.careful-1)
+	u.relax()
 	return part, err
+}
+
+func (u *upload) isCareful() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.careful > 0
+}
+
+func (u *upload) beCareful() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.careful = carefulParts
+}
+
+func (u *upload) relax() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.careful = max(0, u.careful-1)
 }
 
 // newNuid registers the name before the first chunk carries it, so that no
@@ -100,23 +137,31 @@ func (u *upload) giveUp(l leftover) {
 
 func (u *upload) giveUpParts(parts []retained) {
 	for _, r := range parts {
-		u.giveUp(leftover{r.part.Object, r.part.Nuid})
+		u.giveUp(leftover{object: r.part.Object, nuid: r.part.Nuid, settled: true})
 	}
 }
 
-// sweepGarbage purges what was given up, and once more later, when it forgets
-// it: the server stores chunks from a queue, which a purge may overtake.
+// sweepGarbage purges what was given up. What may have had chunks in flight it
+// purges once more later, when it forgets it: the server stores chunks from a
+// queue, which a purge may overtake.
 func (u *upload) sweepGarbage(ctx context.Context, forget bool) {
 	u.mu.Lock()
 	garbage := slices.Clone(u.garbage)
 	u.mu.Unlock()
 	for _, g := range garbage {
-		if err := u.store.discard(ctx, g.object, g.nuid); err != nil || !forget {
+		if err := u.store.discard(ctx, g.object, g.nuid); err != nil {
 			continue
 		}
 		u.mu.Lock()
-		u.garbage = slices.DeleteFunc(u.garbage, func(l leftover) bool { return l == g })
-		delete(u.nuids, g.nuid)
+		i := slices.IndexFunc(u.garbage, func(l leftover) bool { return l.nuid == g.nuid && l.object == g.object })
+		switch {
+		case i < 0: // another part's goroutine was quicker
+		case forget && g.settled:
+			u.garbage = slices.Delete(u.garbage, i, i+1)
+			delete(u.nuids, g.nuid)
+		default:
+			u.garbage[i].settled = true
+		}
 		u.mu.Unlock()
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"io"
 )
 
-// piece is one part's worth of the source, in one of the pump's two buffers.
+// piece is one part's worth of the source, in one of the pump's buffers.
 type piece struct {
 	index  int
 	offset uint64
@@ -19,8 +19,8 @@ type piece struct {
 	confirmed chan error
 }
 
-// pump cuts a source into pieces. It reads ahead one piece at most: its two
-// buffers are all there is, and give back returns one.
+// pump cuts a source into pieces. It reads ahead as far as its buffers go, which
+// are all there is, and give back returns one.
 type pump struct {
 	pieces chan *piece
 	free   chan []byte
@@ -29,9 +29,10 @@ type pump struct {
 }
 
 func newPump() *pump {
-	p := &pump{pieces: make(chan *piece), free: make(chan []byte, 2)}
-	p.free <- nil
-	p.free <- nil
+	p := &pump{pieces: make(chan *piece), free: make(chan []byte, buffers)}
+	for range buffers {
+		p.free <- nil
+	}
 	return p
 }
 

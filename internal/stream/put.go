@@ -6,12 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-
-	"github.com/pgresync/pgresync/messages"
 )
 
 // chunkSize is the configured one, cut to the server's limit.
@@ -22,110 +19,81 @@ func (s *Store) chunkSize() int {
 	return s.cfg.ChunkSize
 }
 
+// parcel is one part on its way into the bucket.
+type parcel struct {
+	object, nuid string
+	data         []byte
+	sum          [sha256.Size]byte
+	flight       *flight
+	careful      bool
+	sent         func() // called when all chunks were published
+}
+
 // put stores one object under a fresh nuid, once. After an error nothing of it
 // counts: the caller purges (discard) and stores all of it again under another
 // nuid. Continuing within an object whose chunks are many in flight is what
 // corrupts it (chunks lost, repeated or out of order after a leader change).
-func (s *Store) put(ctx context.Context, object, nuid string, data []byte, sum [sha256.Size]byte, careful bool) (chunks int, err error) {
+func (s *Store) put(ctx context.Context, p parcel) (chunks int, err error) {
 	size := s.chunkSize()
-	if careful {
-		chunks, err = s.putChunksCarefully(ctx, s.chunkSubject(nuid), data, size)
+	subject := s.chunkSubject(p.nuid)
+	if p.careful {
+		chunks, err = s.putChunksCarefully(ctx, subject, p.data, size)
 	} else {
-		chunks, err = s.putChunks(ctx, s.chunkSubject(nuid), data, size)
+		chunks, err = s.putChunks(ctx, subject, p, size)
 	}
 	if err != nil {
-		return 0, fmt.Errorf("store the chunks of %s: %w", object, err)
+		return 0, fmt.Errorf("store the chunks of %s: %w", p.object, err)
 	}
-	if err := s.expectCount(ctx, s.chunkSubject(nuid), chunks); err != nil {
-		return 0, fmt.Errorf("store %s: %w", object, err)
+	p.sent()
+	if err := s.expectCount(ctx, subject, chunks); err != nil {
+		return 0, fmt.Errorf("store %s: %w", p.object, err)
 	}
-	info := objectInfo(s.ns.Bucket(), object, nuid, uint64(len(data)), chunks, size, sum)
+	info := objectInfo(s.ns.Bucket(), p.object, p.nuid, uint64(len(p.data)), chunks, size, p.sum)
 	if err := s.putMeta(ctx, info); err != nil {
-		return 0, fmt.Errorf("store the description of %s: %w", object, err)
+		return 0, fmt.Errorf("store the description of %s: %w", p.object, err)
 	}
 	return chunks, nil
 }
 
 // putChunks publishes data with a bounded number of bytes in flight and checks
 // every acknowledgement.
-func (s *Store) putChunks(ctx context.Context, subject string, data []byte, size int) (int, error) {
-	acks := ackQueue{stream: s.bucketStream()}
-	limit := max(1, s.cfg.InFlight/size)
-	chunks := 0
-	for len(data) > 0 {
-		n := min(size, len(data))
-		if len(acks.pending) >= limit {
-			if err := acks.next(ctx); err != nil {
-				return 0, acks.drain(ctx, err)
-			}
-		}
-		if err := s.limit.wait(ctx, n); err != nil {
-			return 0, acks.drain(ctx, err)
-		}
-		// A message of its own for every chunk: the client keeps it until it is acknowledged.
-		f, err := s.bulk.PublishMsgAsync(&nats.Msg{Subject: subject, Data: data[:n]}, jetstream.WithRetryAttempts(0))
+func (s *Store) putChunks(ctx context.Context, subject string, p parcel, size int) (chunks int, err error) {
+	acks := ackQueue{stream: s.bucketStream(), flight: p.flight}
+	defer func() {
 		if err != nil {
-			return 0, acks.drain(ctx, err)
+			acks.drain(ctx)
 		}
-		acks.pending = append(acks.pending, f)
+	}()
+	for data := p.data; len(data) > 0; chunks++ {
+		n := min(size, len(data))
+		if err := acks.room(ctx, n); err != nil {
+			return 0, err
+		}
+		if err := s.publishChunk(ctx, &acks, subject, data[:n]); err != nil {
+			p.flight.landed(n)
+			return 0, err
+		}
 		data = data[n:]
-		chunks++
 	}
+	p.sent()
 	for len(acks.pending) > 0 {
 		if err := acks.next(ctx); err != nil {
-			return 0, acks.drain(ctx, err)
+			return 0, err
 		}
 	}
 	return chunks, nil
 }
 
-// ackQueue checks that acknowledgements come from one stream, in rising order,
-// and that the server took none of the chunks for a duplicate.
-type ackQueue struct {
-	stream  string
-	pending []jetstream.PubAckFuture
-	last    uint64
-}
-
-func (q *ackQueue) next(ctx context.Context) error {
-	f := q.pending[0]
-	q.pending = q.pending[1:]
-	timer := time.NewTimer(silenceTime)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-timer.C:
-		return fmt.Errorf("%w: no chunk was acknowledged for %s", messages.ErrUnavailable, silenceTime)
-	case err := <-f.Err():
+func (s *Store) publishChunk(ctx context.Context, acks *ackQueue, subject string, chunk []byte) error {
+	if err := s.limit.wait(ctx, len(chunk)); err != nil {
 		return err
-	case ack := <-f.Ok():
-		if ack.Stream != q.stream || ack.Duplicate || ack.Sequence <= q.last {
-			return fmt.Errorf("chunk was acknowledged by stream %s with sequence %d after %d (duplicate: %t)",
-				ack.Stream, ack.Sequence, q.last, ack.Duplicate)
-		}
-		q.last = ack.Sequence
-		return nil
 	}
-}
-
-// drain waits for the server's answers to all that is in flight, so that a purge
-// afterwards finds what it stored. Not for long: a leader that stepped down never
-// answers, and what is stored later a later purge finds.
-func (q *ackQueue) drain(ctx context.Context, cause error) error {
-	timer := time.NewTimer(drainTime)
-	defer timer.Stop()
-	for _, f := range q.pending {
-		select {
-		case <-ctx.Done():
-			return cause
-		case <-timer.C:
-			return cause
-		case <-f.Ok():
-		case <-f.Err(): //nolint:errcheck // only its arrival matters
-		}
+	// A message of its own for every chunk: the client keeps it until it is acknowledged.
+	f, err := s.bulk.PublishMsgAsync(&nats.Msg{Subject: subject, Data: chunk}, jetstream.WithRetryAttempts(0))
+	if err == nil {
+		acks.pending = append(acks.pending, sentChunk{f, len(chunk)})
 	}
-	return cause
+	return err
 }
 
 func (s *Store) expectCount(ctx context.Context, subject string, want int) error {

@@ -16,6 +16,7 @@ func newUpload(s *Store, spec Spec, open func(context.Context) (io.ReadCloser, e
 		store: s, spec: spec, open: open, tell: tell,
 		opened: make(chan struct{}), nudged: make(chan struct{}, 1), changed: make(chan struct{}),
 		readers: map[messages.NodeName]*attached{}, nuids: map[string]bool{},
+		flight: newFlight(s.cfg.InFlight), victims: make(chan retained),
 		pins: 1,
 		rec: messages.StreamRecord{
 			V: messages.Version, Stream: spec.Stream, Cluster: s.cfg.Cluster, Node: spec.Node,

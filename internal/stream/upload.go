@@ -26,8 +26,10 @@ type upload struct {
 	// nudged wakes the minder; it holds one hint.
 	nudged chan struct{}
 
-	// careful is how many more parts are stored carefully; storeAll's.
-	careful int
+	// flight is shared by the parts that are under way.
+	flight *flight
+	// victims go to the purger; its bound is that it takes one at a time.
+	victims chan retained
 	// moves counts what keeps the watchdog quiet: reads of the source, stored parts.
 	moves atomic.Uint64
 
@@ -43,7 +45,8 @@ type upload struct {
 	pins    int             // joins under way; they hold part 0 in place
 	nuids   map[string]bool // of all that may have chunks in the bucket
 	garbage []leftover
-	chain   string
+	careful int    // how many more parts are stored carefully
+	chain   string // the announcers', who take turns
 	endSeq  uint64 // 0 until the end was published
 	evicted bool   // another upload wants the place
 	over    bool   // nobody may join any more
@@ -51,7 +54,11 @@ type upload struct {
 
 // leftover is an object that was given up and may have chunks in flight;
 // without a name, the chunks of a failed try.
-type leftover struct{ object, nuid string }
+type leftover struct {
+	object, nuid string
+	// settled: none of its chunks can be in flight any more.
+	settled bool
+}
 
 // run returns when nothing of the upload is left to do, or soon after ctx is
 // done. What a stopped publisher leaves in the bucket is removed by the next
@@ -110,44 +117,4 @@ func (c *counted) Read(p []byte) (int, error) {
 		c.moves.Add(1)
 	}
 	return n, err
-}
-
-func (u *upload) storeAll(ctx context.Context, p *pump) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case pc, ok := <-p.pieces:
-			if !ok {
-				return p.err
-			}
-			if err := u.storePiece(ctx, pc); err != nil {
-				return err
-			}
-			p.giveBack(pc)
-		}
-	}
-}
-
-// storePiece stores at once, and announces when the source is known to have
-// lived on.
-func (u *upload) storePiece(ctx context.Context, pc *piece) error {
-	if err := u.reserve(ctx, uint64(len(pc.data))); err != nil {
-		return err
-	}
-	part, err := u.upload(ctx, pc)
-	if err == nil {
-		select {
-		case <-ctx.Done():
-			err = context.Cause(ctx)
-		case err = <-pc.confirmed:
-		}
-	}
-	if err == nil {
-		err = u.announce(ctx, part)
-	}
-	if err != nil {
-		u.giveUp(leftover{part.Object, part.Nuid})
-	}
-	return err
 }
