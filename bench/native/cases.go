@@ -66,7 +66,9 @@ func (b *bench) cases() []testCase {
 	const delay = 5 * time.Millisecond
 	for _, n := range []int{4, 8, 16, 32, 64} {
 		add("part, 10 ms", fmt.Sprintf("parts of %d MiB", n), sweep, map[string]float64{"part MiB": float64(n)}, true,
-			path(setup{part: n * mib, delay: delay}))
+			path(setup{part: n * mib, window: max(theWindow, 2*n*mib), delay: delay}))
+		add("part, 80 ms", fmt.Sprintf("parts of %d MiB", n), sweep, map[string]float64{"part MiB": float64(n)}, true,
+			path(setup{part: n * mib, window: max(theWindow, 2*n*mib), delay: 8 * delay}))
 	}
 	for _, kind := range []string{"put", "get"} {
 		add("apart, 10 ms", kind+" alone", sweep, nil, false, path(setup{apart: kind, discard: true, delay: delay}))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -33,7 +34,11 @@ type Check struct {
 // if not nil, is called after each part. There is one Check per upload of the
 // stream; an error that wraps messages.ErrNotFound when there is none.
 func (r *Reader) Verify(ctx context.Context, id messages.StreamID, report func(Check)) ([]Check, error) {
-	v := &verifier{fetch: &fetcher{js: r.js, bucket: r.ns}, ns: r.ns, report: report}
+	v := &verifier{fetch: newFetcher(r.js, r.ns, nil), ns: r.ns, report: report}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer close(v.fetch.used)
+	wg.Go(func() { v.fetch.release(ctx) })
 	subjects, err := v.announced(ctx, r, id)
 	if err != nil {
 		return nil, fmt.Errorf("verify stream %s: %w", id, err)
@@ -170,7 +175,7 @@ func (v *verifier) fetchPart(ctx context.Context, subject string, p *messages.Pa
 	}
 	var b backoff
 	for try := 0; ; try++ {
-		err := v.fetch.fetch(ctx, p, v.buf[:p.Size])
+		err := v.fetch.fetch(ctx, p, v.buf[:p.Size], func() {})
 		if err == nil {
 			return nil
 		}

@@ -17,29 +17,43 @@ import (
 	"github.com/pgresync/pgresync/messages"
 )
 
-// fetcher reads stored parts.
+// fetcher reads stored parts, two at a time at most.
 type fetcher struct {
 	js     jetstream.JetStream
 	bucket messages.Subjects
 	limit  *limiter
+	// flight is what was asked for and has not arrived.
+	flight *flight
+	// used are consumers to be removed.
+	used chan string
+}
+
+func newFetcher(js jetstream.JetStream, bucket messages.Subjects, limit *limiter) *fetcher {
+	return &fetcher{js: js, bucket: bucket, limit: limit, flight: newFlight(2 * pullRequest), used: make(chan string, 2*underWay)}
 }
 
 func (f *fetcher) stream() string { return "OBJ_" + f.bucket.Bucket() }
 
 // fetch reads one part into buf, which has the announced size, and verifies
 // all of it. Errors that wrap ErrBadPart are about what is stored, others about
-// the way here.
+// the way here. asked is called when everything was asked for, if it comes to that.
 //
 // The consumer acknowledges nothing and lives in memory: whatever goes wrong,
 // the part is read again from its start.
-func (f *fetcher) fetch(ctx context.Context, p *messages.Part, buf []byte) error {
+func (f *fetcher) fetch(ctx context.Context, p *messages.Part, buf []byte, asked func()) error {
 	subject := "$O." + f.bucket.Bucket() + ".C." + p.Nuid
+	g := &gather{part: p, subject: subject, buf: buf, sum: sha256.New(), limit: f.limit, flight: f.flight, complete: asked}
+	defer g.leave()
+	// Before there is a consumer: one that waits for long would be removed.
+	if err := g.admit(ctx); err != nil {
+		return err
+	}
 	cons, err := f.consumer(ctx, subject)
 	if err != nil {
 		return err
 	}
 	name := cons.CachedInfo().Name
-	defer f.release(ctx, name)
+	defer f.discard(name)
 	if pending := cons.CachedInfo().NumPending; pending != uint64(p.Chunks) {
 		return fmt.Errorf("%w: the bucket holds %d chunks of %d", ErrBadPart, pending, p.Chunks)
 	}
@@ -48,9 +62,9 @@ func (f *fetcher) fetch(ctx context.Context, p *messages.Part, buf []byte) error
 		return fmt.Errorf("subscribe for chunks: %w", err)
 	}
 	defer func() { _ = sub.Unsubscribe() }()
-	g := &gather{part: p, subject: subject, buf: buf, sum: sha256.New(), limit: f.limit, pulls: puller{
+	g.pulls = puller{
 		conn: f.js.Conn(), subject: apiPrefix(f.js) + "CONSUMER.MSG.NEXT." + f.stream() + "." + name, inbox: sub.Subject,
-	}}
+	}
 	return g.run(ctx, sub)
 }
 
@@ -71,11 +85,23 @@ func (f *fetcher) consumer(ctx context.Context, subject string) (jetstream.Consu
 	return cons, nil
 }
 
-// release is a courtesy: the server removes the consumer after fetchIdle.
-func (f *fetcher) release(ctx context.Context, name string) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), heartbeat)
-	defer cancel()
-	_ = f.js.DeleteConsumer(ctx, f.stream(), name)
+// discard hands a consumer to release, if that keeps up: it is a courtesy, and the
+// server removes the consumer after fetchIdle.
+func (f *fetcher) discard(name string) {
+	select {
+	case f.used <- name:
+	default:
+	}
+}
+
+// release removes consumers while the next parts are fetched, until used is closed
+// and empty.
+func (f *fetcher) release(ctx context.Context) {
+	for name := range f.used {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), heartbeat)
+		_ = f.js.DeleteConsumer(ctx, f.stream(), name)
+		cancel()
+	}
 }
 
 func apiPrefix(js jetstream.JetStream) string {
@@ -115,33 +141,55 @@ func (p puller) ask(batch int) error {
 
 // gather collects the chunks of one part.
 type gather struct {
-	part    *messages.Part
-	subject string
-	pulls   puller
-	buf     []byte
-	sum     hash.Hash
-	limit   *limiter
-	got     int // bytes
-	chunks  int
-	asked   int // chunks
-	lastSeq uint64
+	part     *messages.Part
+	subject  string
+	pulls    puller
+	buf      []byte
+	sum      hash.Hash
+	limit    *limiter
+	flight   *flight
+	complete func() // called when all chunks were asked for
+	got      int    // bytes
+	// In chunks: those there is room for in flight, those that were asked for, and
+	// those that came.
+	admitted, asked, chunks int
+	lastSeq                 uint64
 }
+
+// chunk is the size of most chunks, batch how many are asked for at a time.
+func (g *gather) chunk() int { return max(1, (len(g.buf)+g.part.Chunks-1)/g.part.Chunks) }
+func (g *gather) batch() int { return max(1, g.limit.cap(pullRequest)/g.chunk()) }
+
+func (g *gather) cost(chunks int) int64 { return g.flight.cost(chunks * g.chunk()) }
+
+// admit makes room in flight for one batch more. It waits only as long as nothing
+// of this part is on its way.
+func (g *gather) admit(ctx context.Context) error {
+	n := min(g.batch(), g.part.Chunks-g.admitted)
+	if g.admitted > g.chunks {
+		if g.flight.room.TryAcquire(int64(n) * g.cost(1)) {
+			g.admitted += n
+		}
+		return nil
+	}
+	if err := g.flight.room.Acquire(ctx, int64(n)*g.cost(1)); err != nil {
+		return context.Cause(ctx)
+	}
+	g.admitted += n
+	return nil
+}
+
+// leave gives back the room of what did not come.
+func (g *gather) leave() { g.flight.room.Release(int64(g.admitted-g.chunks) * g.cost(1)) }
 
 // run keeps two requests under way, so that the next batch is being sent
 // while this one is read.
 func (g *gather) run(ctx context.Context, sub *nats.Subscription) error {
-	chunk := max(1, (len(g.buf)+g.part.Chunks-1)/g.part.Chunks)
-	batch := max(1, g.limit.cap(pullRequest)/chunk)
 	for g.chunks < g.part.Chunks {
-		for g.asked < g.part.Chunks && g.asked-g.chunks <= batch {
-			n := min(batch, g.part.Chunks-g.asked)
-			if err := g.pulls.ask(n); err != nil {
-				return err
-			}
-			g.asked += n
+		if err := g.ask(ctx); err != nil {
+			return err
 		}
-		// The server sends a heartbeat every second in which it has nothing else to send.
-		msg, err := next(ctx, sub, 3*heartbeat)
+		msg, err := g.next(ctx, sub)
 		if err != nil {
 			return fmt.Errorf("chunk %d of %d: %w", g.chunks, g.part.Chunks, err)
 		}
@@ -155,7 +203,44 @@ func (g *gather) run(ctx context.Context, sub *nats.Subscription) error {
 	return g.verify()
 }
 
-func next(ctx context.Context, sub *nats.Subscription, stall time.Duration) (*nats.Msg, error) {
+func (g *gather) ask(ctx context.Context) error {
+	for {
+		if n := g.admitted - g.asked; n > 0 {
+			if err := g.pulls.ask(n); err != nil {
+				return err
+			}
+			g.asked = g.admitted
+		}
+		if g.asked == g.part.Chunks {
+			g.complete()
+			return nil
+		}
+		if g.asked-g.chunks > g.batch() {
+			return nil
+		}
+		if err := g.admit(ctx); err != nil || g.admitted == g.asked {
+			return err
+		}
+	}
+}
+
+// next waits for a message. The server sends a heartbeat every second in which it
+// has nothing else to send; on a slow line it comes after another part's chunks.
+func (g *gather) next(ctx context.Context, sub *nats.Subscription) (*nats.Msg, error) {
+	for {
+		heard := g.flight.heard.Load()
+		msg, err := nextWithin(ctx, sub, 3*heartbeat)
+		if err == nil {
+			g.flight.heard.Add(1)
+			return msg, nil
+		}
+		if ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) || g.flight.heard.Load() == heard {
+			return nil, err
+		}
+	}
+}
+
+func nextWithin(ctx context.Context, sub *nats.Subscription, stall time.Duration) (*nats.Msg, error) {
 	ctx, cancel := context.WithTimeout(ctx, stall)
 	defer cancel()
 	return sub.NextMsgWithContext(ctx)
@@ -180,6 +265,7 @@ func (g *gather) take(msg *nats.Msg) error {
 	g.sum.Write(msg.Data)
 	g.got += copy(g.buf[g.got:], msg.Data)
 	g.chunks++
+	g.flight.room.Release(g.cost(1))
 	return nil
 }
 

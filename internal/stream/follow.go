@@ -14,19 +14,18 @@ import (
 	"github.com/pgresync/pgresync/messages"
 )
 
-// follow takes announcements in order and fetches their parts. It returns
-// io.EOF after a valid end, and else an error that wraps messages.ErrStreamCut,
-// or that of ctx.
-func (s *session) follow(ctx context.Context) error {
+// announced takes announcements in order and has their parts fetched. Its last
+// delivery is why there will be no more: io.EOF after a valid end.
+func (s *session) announced(ctx context.Context, start func(context.Context, *messages.Part) error) error {
 	w := &watch{s: s, patience: newPatience(s.r.cfg, s.r.js.Conn())}
 	for {
 		msg, err := w.next(ctx)
 		if err != nil {
-			return cut(ctx, err)
+			return err
 		}
-		done, err := s.handle(ctx, w, msg)
+		done, err := s.handle(ctx, w, msg, start)
 		if err != nil {
-			return cut(ctx, err)
+			return err
 		}
 		if done {
 			return io.EOF
@@ -42,7 +41,9 @@ func cut(ctx context.Context, err error) error {
 }
 
 // handle deals with one announcement; done after the end.
-func (s *session) handle(ctx context.Context, w *watch, msg jetstream.Msg) (done bool, err error) {
+func (s *session) handle(ctx context.Context, w *watch, msg jetstream.Msg,
+	start func(context.Context, *messages.Part) error,
+) (done bool, err error) {
 	doc, _, err := s.r.cfg.Publishers.Open(msg.Subject(), msg.Data())
 	if err != nil {
 		return false, err
@@ -73,61 +74,10 @@ func (s *session) handle(ctx context.Context, w *watch, msg jetstream.Msg) (done
 		return false, err
 	}
 	s.acks.hold(part.Index, msg)
-	err = s.deliver(ctx, &part)
+	err = start(ctx, &part)
 	w.patience.progress()
 	w.gap = nil
 	return false, err
-}
-
-// deliver fetches one part and hands it to the sink.
-func (s *session) deliver(ctx context.Context, part *messages.Part) error {
-	var buf []byte
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case buf = <-s.free:
-	}
-	if uint64(cap(buf)) < part.Size {
-		buf = make([]byte, part.Size)
-	}
-	buf = buf[:part.Size]
-	if err := s.fetchPart(ctx, part, buf); err != nil {
-		return fmt.Errorf("part %s: %w", part.Object, err)
-	}
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case s.ready <- block{index: part.Index, data: buf}:
-		return nil
-	}
-}
-
-// fetchPart repeats: a few times when what is stored is bad, since a server
-// that is recovering may not show all of it yet; as long as patience lasts when
-// the way is.
-func (s *session) fetchPart(ctx context.Context, part *messages.Part, buf []byte) error {
-	var b backoff
-	patience := newPatience(s.r.cfg, s.r.js.Conn())
-	bad := 0
-	for {
-		err := s.fetch.fetch(ctx, part, buf)
-		if err == nil {
-			return nil
-		}
-		if errors.Is(err, ErrBadPart) {
-			bad++
-		}
-		if bad > refetches {
-			return err
-		}
-		if err := patience.check(err); err != nil {
-			return err
-		}
-		s.refetches++
-		if !b.wait(ctx) {
-			return context.Cause(ctx)
-		}
-	}
 }
 
 // watch waits for announcements, and meanwhile looks for signs of life of the

@@ -7,13 +7,14 @@ import (
 	"io"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/pgresync/pgresync/messages"
 )
 
-// Reader reads streams. It is safe for concurrent use; each Read holds two
+// Reader reads streams. It is safe for concurrent use; each Read holds three
 // parts in memory.
 type Reader struct {
 	cfg   Config
@@ -90,7 +91,7 @@ type session struct {
 	end    error
 	endMsg jetstream.Msg
 
-	refetches int // the follower's, to be read after it ended
+	refetches atomic.Int64
 	out       output
 }
 
@@ -103,13 +104,14 @@ type block struct {
 func newSession(r *Reader, rec messages.StreamRecord, progress func(uint64)) *session {
 	s := &session{
 		r: r, rec: rec, progress: progress,
-		fetch:    &fetcher{js: r.js, bucket: r.ns, limit: r.limit},
+		fetch:    newFetcher(r.js, r.ns, r.limit),
 		sequence: sequence{rec: rec},
-		free:     make(chan []byte, 2),
+		free:     make(chan []byte, buffers),
 		ready:    make(chan block),
 	}
-	s.free <- nil
-	s.free <- nil
+	for range buffers {
+		s.free <- nil
+	}
 	s.acks = newAcks(func() { _ = r.js.Conn().Publish(s.hintSubject(), nil) })
 	s.out.s = s
 	return s
@@ -118,7 +120,7 @@ func newSession(r *Reader, rec messages.StreamRecord, progress func(uint64)) *se
 func (s *session) hintSubject() string { return s.r.ns.Consumed(s.rec.Stream, s.rec.Attempt) }
 
 func (s *session) stats() Stats {
-	return Stats{Parts: s.out.parts, Bytes: s.out.bytes, Refetches: s.refetches}
+	return Stats{Parts: s.out.parts, Bytes: s.out.bytes, Refetches: int(s.refetches.Load())}
 }
 
 // run fetches ahead while sink consumes.
@@ -127,9 +129,11 @@ func (s *session) run(parent context.Context, sink func(context.Context, io.Read
 	defer stop()
 	var wg sync.WaitGroup
 	wg.Go(func() {
+		defer close(s.fetch.used)
 		defer close(s.ready)
 		s.end = s.follow(ctx)
 	})
+	wg.Go(func() { s.fetch.release(ctx) })
 	wg.Go(func() { s.acks.run(ctx) })
 	s.out.done = ctx.Done()
 	err := sink(ctx, &s.out)
