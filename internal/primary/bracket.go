@@ -133,6 +133,23 @@ func (b *bracket) identify(ctx context.Context, m *messages.Manifest) error {
 			return fmt.Errorf("snapshot %s: it is of another transaction group than its parent", name)
 		}
 	}
+	return b.weigh(ctx, m)
+}
+
+// weigh reads the sizes once the snapshots are there: what was written right before
+// is counted only when its transaction group is on disk, as snapshots are.
+func (b *bracket) weigh(ctx context.Context, m *messages.Manifest) error {
+	tree, err := b.zfs.List(ctx, b.cfg.Dataset)
+	if err != nil {
+		return err
+	}
+	sizes := map[messages.Dataset]uint64{}
+	for _, d := range tree {
+		sizes[d.Name] = d.Referenced
+	}
+	for i := range m.Datasets {
+		m.Datasets[i].Referenced = sizes[b.cfg.Dataset.Child(m.Datasets[i].Name)]
+	}
 	return nil
 }
 

@@ -37,7 +37,8 @@ func TestMain(m *testing.M) {
 type postgres struct {
 	fakeDatabase
 	paths messages.Paths
-	// during, if not nil, runs inside the backup mode.
+	// before runs, if not nil, when backup mode begins, during when the snapshot is there.
+	before    func()
 	during    func()
 	unbounded bool
 	slots     []messages.SlotUse
@@ -55,6 +56,9 @@ func (p *postgres) WAL(context.Context) (messages.WALInfo, error) {
 }
 
 func (p *postgres) Backup(ctx context.Context, label string, during func(context.Context) error) (messages.Backup, error) {
+	if p.before != nil {
+		p.before()
+	}
 	if err := during(ctx); err != nil {
 		return messages.Backup{}, err
 	}

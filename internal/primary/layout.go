@@ -88,7 +88,7 @@ func (l layout) addDatasets(cfg Config, tree []messages.DatasetInfo) (layout, er
 			encrypted++
 		}
 		l.datasets = append(l.datasets, messages.ManifestDataset{
-			Name: name, Kind: kind, Referenced: d.Referenced, RecordSize: d.RecordSize,
+			Name: name, Kind: kind, RecordSize: d.RecordSize,
 			Compression: d.Compression, Encryption: d.Encryption, Mountpoint: d.Mountpoint,
 			Travels: kind != messages.KindWAL || cfg.SendWAL,
 		})

@@ -47,6 +47,18 @@ func hears(t *testing.T, n *node, node messages.NodeName, bases ...messages.Snap
 	}
 }
 
+// What is written while the checkpoint takes its time is in the snapshot.
+func TestTheManifestTellsTheSizeOfTheSnapshot(t *testing.T) {
+	n := newNode(t)
+	n.mount(t, "")
+	n.publish(t)
+	n.pg.before = func() { n.Write(t, n.live, 1<<20) }
+	m := take(t, n)
+	if d, _ := m.Dataset(""); d.Referenced < 1<<20 {
+		t.Errorf("referenced is %d, want at least what the snapshot holds", d.Referenced)
+	}
+}
+
 func TestTheBaseOfAKnownStandbyOutlivesTheCount(t *testing.T) {
 	n := newNode(t)
 	n.mount(t, "")
