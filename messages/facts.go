@@ -154,6 +154,10 @@ type SlotRequest struct {
 	Node    NodeName    `json:"node"`
 	Resync  ResyncID    `json:"resync"`
 	Action  SlotAction  `json:"action"`
+	// From, with reserve, is where WAL is to be kept from instead of now, on Timeline:
+	// it is refused as not found when it is gone.
+	From     LSN      `json:"from,omitempty"`
+	Timeline Timeline `json:"timeline,omitempty"`
 }
 
 // Validate reports what is wrong with the document.
@@ -163,6 +167,9 @@ func (r *SlotRequest) Validate() error {
 	}
 	switch r.Action {
 	case SlotReserve, SlotRelease, SlotKeep:
+		if r.From != 0 && (r.Action != SlotReserve || r.Timeline == 0) {
+			return errors.New("from: want it with reserve, and with a timeline")
+		}
 		return nil
 	}
 	return errors.New("action: want reserve, release or keep")

@@ -139,7 +139,7 @@ func samples() []sample {
 			func() messages.Document { return &messages.SnapshotRequest{} },
 		},
 		{
-			"slot-request", &messages.SlotRequest{V: 1, Cluster: "main", Node: "db-2", Resync: resyncID, Action: messages.SlotReserve},
+			"slot-request", &messages.SlotRequest{V: 1, Cluster: "main", Node: "db-2", Resync: resyncID, Action: messages.SlotReserve, From: 0x16_B3000028, Timeline: 3},
 			func() messages.Document { return &messages.SlotRequest{} },
 		},
 		{"slot-reply", &messages.SlotReply{V: 1, Slot: slot}, func() messages.Document { return &messages.SlotReply{} }},
@@ -171,6 +171,14 @@ func samples() []sample {
 			func() messages.Document { return &messages.PauseRecord{} },
 		},
 		{"estimate-reply", &messages.EstimateReply{V: 1, Bytes: big, Written: 4096}, func() messages.Document { return &messages.EstimateReply{} }},
+		{"wal-request", &messages.WALRequest{V: 1, Cluster: "main", Node: "db-2", Claims: []messages.WALClaim{
+			{Kind: messages.WALCheckpoint, Timeline: 3, At: 0x16_B3000138, Redo: 0x16_B3000100, Time: 1795342272},
+			{Kind: messages.WALBytes, Timeline: 3, At: 0x16_B3000138, To: 0x16_B3000238, SHA256: hash},
+		}}, func() messages.Document { return &messages.WALRequest{} }},
+		{
+			"wal-reply", &messages.WALReply{V: 1, Answers: []messages.WALAnswer{{Verdict: messages.WALDiffers, Why: "no record begins there"}}},
+			func() messages.Document { return &messages.WALReply{} },
+		},
 		{
 			"trigger", &messages.Trigger{V: 1, By: "dba", Reason: "after maintenance", Full: true, ExpiresAt: sampleTime},
 			func() messages.Document { return &messages.Trigger{} },

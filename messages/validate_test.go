@@ -207,6 +207,29 @@ func TestRequestsAndRepliesRefuse(t *testing.T) {
 			{"no resync", func(d r) { d.Resync = "" }, "resync"},
 			{"no action", func(d r) { d.Action = "" }, "action"},
 			{"an unknown action", func(d r) { d.Action = "drop-all" }, "action"},
+			{"a position for another action", func(d r) { d.Action = messages.SlotKeep }, "from"},
+			{"a position on no timeline", func(d r) { d.Timeline = 0 }, "from"},
+		})
+	})
+	t.Run("wal request", func(t *testing.T) {
+		type r = *messages.WALRequest
+		refuse(t, find[r]("wal-request"), []flaw[r]{
+			{"no node", func(d r) { d.Node = "" }, "node"},
+			{"no claims", func(d r) { d.Claims = nil }, "claims"},
+			{"too many claims", func(d r) { d.Claims = make([]messages.WALClaim, messages.MaxWALClaims+1) }, "claims"},
+			{"an unknown claim", func(d r) { d.Claims[0].Kind = "truth" }, "kind"},
+			{"a claim on no timeline", func(d r) { d.Claims[0].Timeline = 0 }, "timeline"},
+			{"a claim of nowhere", func(d r) { d.Claims[0].At = 0 }, "at"},
+			{"bytes that end before they begin", func(d r) { d.Claims[1].To = d.Claims[1].At }, "to"},
+			{"too many bytes", func(d r) { d.Claims[1].To = d.Claims[1].At + messages.MaxWALBytes + 1 }, "to"},
+			{"bytes without a hash", func(d r) { d.Claims[1].SHA256 = "" }, "sha256"},
+		})
+	})
+	t.Run("wal reply", func(t *testing.T) {
+		type r = *messages.WALReply
+		refuse(t, find[r]("wal-reply"), []flaw[r]{
+			{"no version", func(d r) { d.V = 0 }, "v:"},
+			{"an unknown verdict", func(d r) { d.Answers[0].Verdict = "perhaps" }, "answers"},
 		})
 	})
 	t.Run("slot reply", func(t *testing.T) {

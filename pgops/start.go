@@ -99,7 +99,7 @@ func (s *Server) Start(ctx context.Context) error {
 	}
 	uid, err := s.uid()
 	if err != nil {
-		return err
+		return fmt.Errorf("start PostgreSQL in %s: %w", dir, err)
 	}
 	logs := serverLogs{dataDir: dir, logFile: s.options.LogFile, uid: uid}
 	logs.mark(time.Now())

@@ -22,6 +22,7 @@ import (
 
 var (
 	_ primary.Database  = (*pgops.Database)(nil)
+	_ primary.Logs      = (*pgops.Database)(nil)
 	_ primary.Slots     = (*pgops.Database)(nil)
 	_ primary.ZFS       = (*zfsops.ZFS)(nil)
 	_ primary.Leases    = (*bus.Bus)(nil)
@@ -79,7 +80,7 @@ func serve(ctx context.Context, cfg Config, log zerolog.Logger) error {
 	}
 	hub := stream.NewHub(store, stream.OnChange(func(r messages.StreamRecord) { record(ctx, link, r, log) }))
 	svc := primary.New(serviceConfig(cfg, link.LeaseTTL()), primary.Deps{
-		Database: db, Slots: db, ZFS: zfs, Uploads: uploads{hub}, Leases: link, Announce: link, Now: time.Now, Log: log,
+		Database: db, Slots: db, Logs: db, ZFS: zfs, Uploads: uploads{hub}, Leases: link, Announce: link, Now: time.Now, Log: log,
 	})
 	triggers := []string{messages.Subjects{Cluster: cfg.Cluster}.TriggerSnapshot()}
 	return sidecar.Run(ctx, log, &cfg.Common, link,

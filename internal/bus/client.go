@@ -82,13 +82,22 @@ func (c *Client) snapshotOnce(ctx context.Context, minStart messages.LSN, maxAge
 
 // Slot asks the publisher to act on the slot of one copy on this node.
 func (c *Client) Slot(ctx context.Context, resync messages.ResyncID, action messages.SlotAction) (messages.SlotState, error) {
+	return c.slot(ctx, messages.SlotRequest{Resync: resync, Action: action})
+}
+
+// SlotAt asks for a slot that keeps the WAL of the timeline from an earlier position on.
+func (c *Client) SlotAt(ctx context.Context, resync messages.ResyncID, timeline messages.Timeline, at messages.LSN) (messages.SlotState, error) {
+	return c.slot(ctx, messages.SlotRequest{Resync: resync, Action: messages.SlotReserve, From: at, Timeline: timeline})
+}
+
+func (c *Client) slot(ctx context.Context, r messages.SlotRequest) (messages.SlotState, error) {
+	r.V, r.Cluster, r.Node = messages.Version, c.b.cfg.Cluster, c.b.cfg.Node
 	var out messages.SlotReply
-	request := &messages.SlotRequest{V: messages.Version, Cluster: c.b.cfg.Cluster, Node: c.b.cfg.Node, Resync: resync, Action: action}
-	lease, err := c.ask(ctx, "slot", slotTimeout+answerSlack, request, &out)
+	lease, err := c.ask(ctx, "slot", slotTimeout+answerSlack, &r, &out)
 	if err != nil {
 		return messages.SlotState{}, err
 	}
-	if want := messages.SlotName(c.b.cfg.Node, resync); action == messages.SlotReserve && out.Slot.Name != want {
+	if want := messages.SlotName(c.b.cfg.Node, r.Resync); r.Action == messages.SlotReserve && out.Slot.Name != want {
 		return messages.SlotState{}, fmt.Errorf("ask %s for slot: %w: the answer is of slot %q, want %q", lease.Node, messages.ErrBadDocument, out.Slot.Name, want)
 	}
 	return out.Slot, nil
@@ -118,6 +127,20 @@ func (c *Client) Estimate(ctx context.Context, r messages.StreamRequest) (*messa
 		return nil, err
 	}
 	return &out, nil
+}
+
+// AttestWAL asks the publisher to hold claims about this node's log against its own.
+func (c *Client) AttestWAL(ctx context.Context, claims []messages.WALClaim) ([]messages.WALAnswer, error) {
+	var out messages.WALReply
+	request := &messages.WALRequest{V: messages.Version, Cluster: c.b.cfg.Cluster, Node: c.b.cfg.Node, Claims: claims}
+	lease, err := c.ask(ctx, "wal", walTimeout+answerSlack, request, &out)
+	if err != nil {
+		return nil, err
+	}
+	if len(out.Answers) != len(claims) {
+		return nil, fmt.Errorf("ask %s for wal: %w: %d answers to %d claims", lease.Node, messages.ErrBadDocument, len(out.Answers), len(claims))
+	}
+	return out.Answers, nil
 }
 
 // check holds an answer against the lease it was asked under.

@@ -23,6 +23,7 @@ type Service interface {
 	Slot(ctx context.Context, r messages.SlotRequest) (*messages.SlotReply, error)
 	Stream(ctx context.Context, r messages.StreamRequest) (*messages.StreamRecord, error)
 	Estimate(ctx context.Context, r messages.StreamRequest) (*messages.EstimateReply, error)
+	WAL(ctx context.Context, r messages.WALRequest) (*messages.WALReply, error)
 }
 
 const (
@@ -37,6 +38,7 @@ const (
 const (
 	factsTimeout    = 15 * time.Second
 	slotTimeout     = 30 * time.Second
+	walTimeout      = 30 * time.Second
 	streamTimeout   = time.Minute
 	snapshotTimeout = 5 * time.Minute
 )
@@ -59,6 +61,7 @@ func (b *Bus) endpoints(s Service) []endpoint {
 		bind(c, "slot", slotTimeout, s.Slot, func(r *messages.SlotRequest) who { return who{r.Cluster, r.Node} }),
 		bind(c, "stream", streamTimeout, s.Stream, func(r *messages.StreamRequest) who { return who{r.Cluster, r.Node} }),
 		bind(c, "estimate", streamTimeout, s.Estimate, func(r *messages.StreamRequest) who { return who{r.Cluster, r.Node} }),
+		bind(c, "wal", walTimeout, s.WAL, func(r *messages.WALRequest) who { return who{r.Cluster, r.Node} }),
 	}
 	for i := range out {
 		out[i].subject = b.names.ServiceOf(b.cfg.Node, out[i].name)

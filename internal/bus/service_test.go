@@ -65,6 +65,10 @@ func (p *publisher) Stream(ctx context.Context, r messages.StreamRequest) (*mess
 	return &out, nil
 }
 
+func (*publisher) WAL(_ context.Context, r messages.WALRequest) (*messages.WALReply, error) {
+	return &messages.WALReply{V: 1, Answers: make([]messages.WALAnswer, len(r.Claims))}, nil
+}
+
 func (p *publisher) Estimate(context.Context, messages.StreamRequest) (*messages.EstimateReply, error) {
 	return &messages.EstimateReply{V: 1, Bytes: 4711, Written: 42}, nil
 }
@@ -328,7 +332,7 @@ func TestServiceIsListedAndAnswersAfterARestart(t *testing.T) {
 		}
 		return json.Unmarshal(m.Data, &info)
 	})
-	if info.Version != "1.2.3" || info.Metadata["cluster"] != "main" || info.Metadata["node"] != "db1" || len(info.Endpoints) != 5 {
+	if info.Version != "1.2.3" || info.Metadata["cluster"] != "main" || info.Metadata["node"] != "db1" || len(info.Endpoints) != 6 {
 		t.Errorf("info %+v", info)
 	}
 	request(t, s, "facts", factsRequest)

@@ -102,5 +102,13 @@ type Announcer interface {
 	Nodes(ctx context.Context) ([]messages.NodeStatus, error)
 }
 
+// Logs reads the local PostgreSQL's log.
+type Logs interface {
+	// AttestWAL holds claims about a standby's log against it, one answer each.
+	AttestWAL(ctx context.Context, claims []messages.WALClaim) ([]messages.WALAnswer, error)
+	// ReserveSlotAt makes a slot that keeps what is still there from at on, or none.
+	ReserveSlotAt(ctx context.Context, name string, timeline messages.Timeline, at messages.LSN) (messages.SlotState, error)
+}
+
 // Clock is the time, so that tests can set it.
 type Clock func() time.Time

@@ -84,7 +84,7 @@ func (s *Service) Slot(ctx context.Context, r messages.SlotRequest) (*messages.S
 	reply := &messages.SlotReply{V: messages.Version, Slot: messages.SlotState{Name: name}}
 	switch r.Action {
 	case messages.SlotReserve:
-		sl, err := s.slots.ReserveSlot(ctx, name)
+		sl, err := s.reserve(ctx, name, r)
 		if err != nil {
 			return nil, err
 		}
@@ -96,6 +96,26 @@ func (s *Service) Slot(ctx context.Context, r messages.SlotRequest) (*messages.S
 		return reply, s.dropOthers(ctx, r.Node, name)
 	}
 	return nil, fmt.Errorf("slot action %q: %w", r.Action, messages.ErrBadDocument)
+}
+
+func (s *Service) reserve(ctx context.Context, name string, r messages.SlotRequest) (messages.SlotState, error) {
+	if r.From != 0 {
+		return s.logs.ReserveSlotAt(ctx, name, r.Timeline, r.From)
+	}
+	return s.slots.ReserveSlot(ctx, name)
+}
+
+// WAL tells a standby whether its log is this server's: two histories may be on one
+// timeline, where positions alone say nothing (PG-10).
+func (s *Service) WAL(ctx context.Context, r messages.WALRequest) (*messages.WALReply, error) {
+	if _, err := s.on(); err != nil {
+		return nil, err
+	}
+	answers, err := s.logs.AttestWAL(ctx, r.Claims)
+	if err != nil {
+		return nil, err
+	}
+	return &messages.WALReply{V: messages.Version, Answers: answers}, nil
 }
 
 // dropOthers leaves active slots alone: a copy that still streams is not ours to

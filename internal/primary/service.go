@@ -17,6 +17,7 @@ import (
 type Deps struct {
 	Database Database
 	Slots    Slots
+	Logs     Logs
 	ZFS      ZFS
 	Uploads  Uploads
 	Leases   Leases
@@ -31,6 +32,7 @@ type Service struct {
 	cfg     Config
 	db      Database
 	slots   Slots
+	logs    Logs
 	zfs     ZFS
 	uploads Uploads
 	events  Announcer
@@ -51,7 +53,7 @@ type Service struct {
 
 // New wires the service; nothing is started.
 func New(cfg Config, d Deps) *Service {
-	s := &Service{cfg: cfg, db: d.Database, slots: d.Slots, zfs: d.ZFS, uploads: d.Uploads, events: d.Announce, now: d.Now, log: d.Log}
+	s := &Service{cfg: cfg, db: d.Database, slots: d.Slots, logs: d.Logs, zfs: d.ZFS, uploads: d.Uploads, events: d.Announce, now: d.Now, log: d.Log}
 	s.duty = &duty{cfg: cfg, db: d.Database, lease: d.Leases, now: d.Now, log: d.Log}
 	s.gate, s.turned = newGate(), make(chan struct{}, 1)
 	s.cat = &catalogue{cfg: cfg, zfs: d.ZFS, log: d.Log}
