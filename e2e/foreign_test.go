@@ -7,35 +7,21 @@ import (
 	"github.com/pgresync/pgresync/e2e/world"
 )
 
-// plantForeign makes what a periodic snapshot tool and other tenants of the pools
-// would have there.
+// plantForeign makes what is none of pgresync's business.
 func (s *stage) plantForeign(t testing.TB) {
 	t.Helper()
-	for _, n := range []*world.Node{s.db1, s.db2, s.db3} {
-		run(t, n, "zfs", "create", "-o", "mountpoint=none", n.Pool()+"/tenant")
-		run(t, n, "zfs", "create", "-o", "mountpoint=none", n.Pool()+"/pg-other")
-		run(t, n, "zfs", "snapshot", "-r", n.Pool()+"@autosnap_daily")
-		run(t, n, "zfs", "bookmark", n.Pool()+"/tenant@autosnap_daily", n.Pool()+"/tenant#autosnap_daily")
-	}
 	s.foreign = map[*world.Node]string{}
 	for _, n := range []*world.Node{s.db1, s.db2, s.db3} {
+		must(t, n.PlantForeign(t.Context()))
 		s.foreign[n] = s.foreigners(t, n)
 	}
 }
 
-// foreigners lists, with their GUIDs, the datasets, snapshots and bookmarks that
-// are none of pgresync's making. A standby's live dataset is.
 func (s *stage) foreigners(t testing.TB, n *world.Node) string {
 	t.Helper()
-	var out []string
-	for line := range strings.SplitSeq(run(t, n, "zfs", "list", "-H", "-r", "-t", "all", "-o", "name,guid", n.Pool()), "\n") {
-		name, _, _ := strings.Cut(line, "\t")
-		standby := n != s.db1 && (name == n.Live() || strings.HasPrefix(name, n.Live()+"/"))
-		if !strings.Contains(name, "pgresync") && !standby {
-			out = append(out, line)
-		}
-	}
-	return strings.Join(out, "\n")
+	out, err := n.Foreigners(t.Context(), n != s.db1)
+	must(t, err)
+	return out
 }
 
 func (s *stage) foreignIsUntouched(t part) {

@@ -15,8 +15,8 @@ const (
 	brokerURL  = "nats://" + natsUser + ":" + natsPassword + "@" + brokerHost + ":4222"
 )
 
-// natsURL is where the broker is.
-func (w *World) natsURL() string {
+// BrokerURL is where the broker is.
+func (w *World) BrokerURL() string {
 	if w.o.Broker {
 		return brokerURL
 	}

@@ -78,3 +78,15 @@ func (n *Node) Replayed(ctx context.Context, limit time.Duration, lsn string) er
 		return err == nil && strings.HasPrefix(got, "t"), fmt.Sprint(got, err)
 	})
 }
+
+// Amcheck has PostgreSQL verify the structure of the node's tables and indexes, and
+// the rows behind the indexes: those of the load, or every one with the catalogues,
+// which takes an emulated machine a minute.
+func (n *Node) Amcheck(ctx context.Context, all bool) error {
+	argv := []string{"pg_amcheck", "-d", "postgres", "--heapallindexed"}
+	if !all {
+		argv = append(argv, "--schema", "public")
+	}
+	_, err := n.Run(ctx, AsPostgres(argv...)...)
+	return err
+}

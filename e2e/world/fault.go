@@ -41,3 +41,26 @@ func (n *Node) Signal(ctx context.Context, sig syscall.Signal, argv ...string) e
 		return syscall.Kill(pids[0], sig) == nil, fmt.Sprint(pids)
 	})
 }
+
+// Postmasters are the servers that run on the node.
+func (n *Node) Postmasters() ([]int, error) { return n.Find("postgres", "-D") }
+
+// FillPool takes what is left of the node's pool for a tenant, up to a little;
+// FreePool gives it back.
+func (n *Node) FillPool(ctx context.Context) error {
+	free, err := n.Run(ctx, "zfs", "get", "-H", "-p", "-o", "value", "available", n.Pool())
+	if err != nil {
+		return err
+	}
+	_, err = n.Run(ctx, "zfs", "set", "refreservation="+free, n.filler())
+	return err
+}
+
+// FreePool is the end of FillPool.
+func (n *Node) FreePool(ctx context.Context) error {
+	_, err := n.Run(ctx, "zfs", "set", "refreservation=none", n.filler())
+	return err
+}
+
+// filler is one of the tenants that PlantForeign made.
+func (n *Node) filler() string { return n.Pool() + "/tenant" }

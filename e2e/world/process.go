@@ -49,13 +49,17 @@ func start(ctx context.Context, n *Node, source string, env map[string]string, a
 // into a test.
 func environment(env map[string]string) []string {
 	out := []string{
-		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:" + postgresBin(),
+		"PATH=" + searchPath(),
 		"LC_ALL=C.UTF-8", "HOME=/root", "TMPDIR=" + os.TempDir(),
 	}
 	for k, v := range env {
 		out = append(out, k+"="+v)
 	}
 	return out
+}
+
+func searchPath() string {
+	return "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:" + postgresBin()
 }
 
 // postgresBin is Debian's directory of the newest PostgreSQL's programs.

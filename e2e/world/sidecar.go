@@ -27,7 +27,7 @@ func (n *Node) StartSidecar(ctx context.Context, kind string, env map[string]str
 func (n *Node) sidecarEnv(kind string) map[string]string {
 	env := map[string]string{
 		"PGRESYNC_CLUSTER": Cluster, "PGRESYNC_NODE": n.Name, "PGRESYNC_DATASET": n.Live(),
-		"PGRESYNC_NATS_URL": n.world.natsURL(), "PGRESYNC_LOG_LEVEL": "debug",
+		"PGRESYNC_NATS_URL": n.world.BrokerURL(), "PGRESYNC_LOG_LEVEL": "debug",
 	}
 	if kind == Primary {
 		maps.Copy(env, map[string]string{
@@ -39,7 +39,7 @@ func (n *Node) sidecarEnv(kind string) map[string]string {
 			"PGRESYNC_PART_SIZE": "2MiB", "PGRESYNC_WINDOW": "8MiB",
 		})
 		if n.world.o.Broker {
-			env["PGRESYNC_NATS_URL"] = n.world.natsURL()
+			env["PGRESYNC_NATS_URL"] = n.world.BrokerURL()
 		}
 		return env
 	}

@@ -136,7 +136,7 @@ func (w *World) pgresync(args []string) []string {
 }
 
 func (w *World) natsCommand(args []string) []string {
-	return append([]string{filepath.Join(w.o.Bin, "nats"), "--server", w.natsURL()}, args...)
+	return append([]string{filepath.Join(w.o.Bin, "nats"), "--server", w.BrokerURL()}, args...)
 }
 
 // Close ends every process of every node, destroys the pools and takes the network
