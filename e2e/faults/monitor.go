@@ -1,0 +1,181 @@
+package faults
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/pgresync/pgresync/messages"
+)
+
+// The most that the primary's pg_wal may ever take, of max_slot_wal_keep_size,
+// max_wal_size and some segments in the making (world.settings).
+const mostWAL = (512 + 128 + 64) << 20
+
+// Monitor looks at the promises all the time, whatever goes on.
+type Monitor struct {
+	r      *Rig
+	cancel context.CancelFunc
+	done   chan struct{}
+
+	mu   sync.Mutex
+	seen Seen
+	good string // GUID of the live copy when it was proven last
+}
+
+// Seen is what a monitor saw: the most of everything, and what must not be.
+type Seen struct {
+	Samples    int      `json:"samples"`
+	Blind      int      `json:"blind"` // nodes that were off, or did not answer in time
+	MostWAL    int64    `json:"most_wal_bytes"`
+	MostSlots  int      `json:"most_slots"`
+	Datasets   int      `json:"most_datasets"`
+	Snapshots  int      `json:"most_snapshots"`
+	Bookmarks  int      `json:"most_bookmarks"`
+	Violations []string `json:"violations"`
+}
+
+// Watch begins.
+func (r *Rig) Watch(ctx context.Context) *Monitor {
+	ctx, cancel := context.WithCancel(ctx)
+	m := &Monitor{r: r, cancel: cancel, done: make(chan struct{})}
+	go func() {
+		defer close(m.done)
+		m.run(ctx)
+	}()
+	return m
+}
+
+// Stop ends it.
+func (m *Monitor) Stop() Seen {
+	m.cancel()
+	<-m.done
+	return m.Seen()
+}
+
+// Seen is what it saw so far.
+func (m *Monitor) Seen() Seen {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	out := m.seen
+	out.Violations = append([]string{}, m.seen.Violations...)
+	return out
+}
+
+func (m *Monitor) run(ctx context.Context) {
+	tick := time.NewTicker(2 * time.Second)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		err := m.look(ctx)
+		m.mu.Lock()
+		m.seen.Samples++
+		if err != nil && ctx.Err() == nil {
+			m.seen.Blind++
+		}
+		m.mu.Unlock()
+		select {
+		case <-ctx.Done():
+		case <-tick.C:
+		}
+	}
+}
+
+func (m *Monitor) look(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	if err := m.primary(ctx); err != nil {
+		return err
+	}
+	if err := m.copy(ctx); err != nil {
+		return err
+	}
+	return m.counts(ctx)
+}
+
+const primaryState = `select (select sum(size) from pg_ls_waldir()), (select count(*) from pg_replication_slots where slot_name like 'pgresync%')`
+
+func (m *Monitor) primary(ctx context.Context) error {
+	out, err := m.r.Primary.SQL(ctx, primaryState)
+	if err != nil {
+		return err
+	}
+	var n [2]int64
+	for i, f := range strings.Split(out, "|") {
+		if n[i], err = strconv.ParseInt(f, 10, 64); err != nil {
+			return err
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.seen.MostWAL, m.seen.MostSlots = max(m.seen.MostWAL, n[0]), max(m.seen.MostSlots, int(n[1]))
+	if n[0] > mostWAL {
+		m.violated("I-9: pg_wal of the primary has %d bytes, of at most %d", n[0], mostWAL)
+	}
+	// The live copy's, and the coming one's. One of an attempt that was given up may be
+	// there until the collector comes.
+	if n[1] > 3 {
+		m.violated("I-9: %d slots", n[1])
+	}
+	return nil
+}
+
+// copy checks I-3: the copy that was proven last is there until another one is.
+func (m *Monitor) copy(ctx context.Context) error {
+	before, err := m.r.Journal(ctx)
+	if err != nil {
+		return err
+	}
+	list, err := m.r.Standby.Run(ctx, "zfs", "list", "-H", "-r", "-t", "filesystem", "-o", "name,guid", m.r.Standby.Pool())
+	if err != nil {
+		return err
+	}
+	after, err := m.r.Journal(ctx)
+	if err != nil || before.Phase != after.Phase || before.ID != after.ID {
+		return err // too much happens to tell
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	live := ""
+	for line := range strings.SplitSeq(list, "\n") {
+		if name, guid, _ := strings.Cut(line, "\t"); name == m.r.Standby.Live() {
+			live = guid
+		}
+	}
+	if after.Phase == messages.PhaseIdle && after.Proven {
+		m.good = live
+	} else if m.good != "" && !strings.Contains(list+"\n", "\t"+m.good+"\n") {
+		m.violated("I-3: the copy that was proven last, guid %s, is gone in phase %s", m.good, after.Phase)
+	}
+	return nil
+}
+
+func (m *Monitor) counts(ctx context.Context) error {
+	for _, n := range m.r.W.Nodes() {
+		out, err := n.Run(ctx, "zfs", "list", "-H", "-r", "-t", "all", "-o", "type", n.Pool())
+		if err != nil {
+			return err
+		}
+		m.mu.Lock()
+		m.seen.Datasets = max(m.seen.Datasets, strings.Count(out, "filesystem"))
+		m.seen.Snapshots = max(m.seen.Snapshots, strings.Count(out, "snapshot"))
+		m.seen.Bookmarks = max(m.seen.Bookmarks, strings.Count(out, "bookmark"))
+		m.mu.Unlock()
+	}
+	if err := m.r.Untouched(ctx); err != nil && ctx.Err() == nil {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.violated("I-2: %v", err)
+	}
+	return nil
+}
+
+// violated needs the lock.
+func (m *Monitor) violated(format string, args ...any) {
+	const most = 50
+	if len(m.seen.Violations) < most {
+		m.seen.Violations = append(m.seen.Violations, fmt.Sprintf("%s "+format, append([]any{time.Now().UTC().Format(time.TimeOnly)}, args...)...))
+	}
+}
