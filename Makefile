@@ -151,6 +151,30 @@ STREAM_MIB ?= 1024
 STREAM_ROUNDS ?= 20
 STREAM_KILLS ?= 50
 
+# Which faults, a regular expression over their names, as in FAULT='kill-sidecar/switching' or FAULT='cut-10m/receiving'; those of ten
+# minutes each only when FAULT is given. SEED chooses where exactly they strike.
+FAULT ?=
+SEED ?= 1
+FAULTS_TIMEOUT ?= 14400
+
+.PHONY: faults-binaries
+faults-binaries: lab-binaries
+	$(BUILD_TEST) -o bin/faults.test ./e2e/faults
+	$(BUILD) -o bin/soak ./e2e/soak
+
+.PHONY: test-faults
+test-faults: faults-binaries ## faults in every row and phase of the state machine, in the lab; hours. FAULT='kill-sidecar/switching' SEED=7 repeats one
+	lab/run $(LAB_FLAGS) --timeout $(FAULTS_TIMEOUT) $(PUT) --put bin/faults.test --env PGRESYNC_TEST_SEED=$(SEED) --env PGRESYNC_TEST_LONG=$(FAULT) \
+		--artifacts '$(ARTIFACTS)/faults' -- ./faults.test -test.v -test.timeout $(FAULTS_TIMEOUT)s -test.run 'TestFaults/$(FAULT)'
+
+# How long.
+SOAK ?= 1h
+SOAK_TIMEOUT ?= 14400
+
+.PHONY: soak
+soak: faults-binaries ## random faults under load, the promises looked at all the time, in the lab: SOAK=1h SEED=1
+	lab/run $(LAB_FLAGS) --timeout $(SOAK_TIMEOUT) $(PUT) --put bin/soak --artifacts '$(ARTIFACTS)/soak' -- ./soak -for $(SOAK) -seed $(SEED)
+
 .PHONY: test-stream-faults
 test-stream-faults: ## faults of the data plane at full size: leaders that step down, kill -9; takes an hour
 	PGRESYNC_TEST_STREAM_MIB=$(STREAM_MIB) PGRESYNC_TEST_STREAM_ROUNDS=$(STREAM_ROUNDS) PGRESYNC_TEST_STREAM_KILLS=$(STREAM_KILLS) \
@@ -198,6 +222,14 @@ bench-lab: bench-lab-binaries ## resyncs beside zfs send and recv, syncoid, rsyn
 .PHONY: bench-account
 bench-account: bench-lab-binaries ## what is in an increment, by layout and settings, in the lab
 	lab/run $(LAB_FLAGS) --timeout $(BENCH_LAB_TIMEOUT) $(BENCH_PUT) --artifacts bench-results/account -- ./bench-lab account $(BENCH_LAB_FLAGS)
+
+.PHONY: bench-down
+bench-down: bench-lab-binaries ## how long a standby is down in a resync, and when PostgreSQL is merely stopped and started, in the lab
+	lab/run $(LAB_FLAGS) --timeout $(BENCH_LAB_TIMEOUT) $(BENCH_PUT) --artifacts bench-results/down -- ./bench-lab down --repeat 30 --change 1MiB $(BENCH_LAB_FLAGS)
+
+.PHONY: bench-wal
+bench-wal: bench-lab-binaries ## what WAL the primary keeps during a seed that lasts minutes, in the lab
+	lab/run $(LAB_FLAGS) --timeout $(BENCH_LAB_TIMEOUT) $(BENCH_PUT) --artifacts bench-results/wal -- ./bench-lab wal --sizes 192MiB $(BENCH_LAB_FLAGS)
 
 .PHONY: bench-go
 bench-go: ## the packages' own benchmarks, BENCHTIME each
