@@ -1,8 +1,10 @@
 // Command lab measures whole resyncs on real OpenZFS and PostgreSQL: a seed and
 // increments through the real sidecars against zfs send | zfs recv, syncoid,
 // rsync, pg_basebackup and pg_rewind (`lab compare`), and what is in an increment
-// under different layouts and settings (`lab account`). It runs in the lab;
-// `make bench-lab` and `make bench-account` start it there.
+// under different layouts and settings (`lab account`); how long a standby is down
+// (`lab down`), and what WAL a seed makes the primary keep (`lab wal`). It runs in
+// the lab; `make bench-lab`, `make bench-account`, `make bench-down` and `make
+// bench-wal` start it there.
 package main
 
 import (
@@ -75,8 +77,12 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 		return compare(ctx, o, stdout)
 	case "account":
 		return accounting(ctx, o, stdout)
+	case "down":
+		return downTimes(ctx, o, stdout)
+	case "wal":
+		return walDuringSeed(ctx, o, stdout)
 	default:
-		return fmt.Errorf("%s: want compare or account", args[0])
+		return fmt.Errorf("%s: want compare, account, down or wal", args[0])
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"math"
 	"slices"
 
 	"github.com/pgresync/pgresync/bench/account"
@@ -101,4 +102,46 @@ func classes(title string, rows []*report.Row) string {
 		b.rows = append(b.rows, one)
 	}
 	return b.draw()
+}
+
+// quantiles shows how a duration is distributed over the repetitions.
+func quantiles(title string, rows []*report.Row) string {
+	l := lines{title: title, x: "share of the runs, %", y: "s"}
+	for _, r := range rows {
+		var all []float64
+		for _, run := range r.Good() {
+			all = append(all, run.Seconds)
+		}
+		slices.Sort(all)
+		s := series{name: r.Name}
+		for q := 0.0; q <= 1 && len(all) > 0; q += 0.1 {
+			v := all[int(math.Round(q*float64(len(all)-1)))]
+			s.points = append(s.points, point{math.Round(100 * q), v, v, v})
+		}
+		l.series = append(l.series, s)
+	}
+	return l.draw()
+}
+
+// overTime shows a value that was sampled, at about thirty moments.
+func overTime(title, value string, rows []*report.Row) string {
+	l := lines{title: title, x: "seconds since the seed began", y: value}
+	longest := 1.0
+	for _, r := range rows {
+		longest = max(longest, r.Seconds().Max)
+	}
+	step := math.Ceil(longest/300) * 10
+	for _, r := range rows {
+		s := series{name: r.Name}
+		for at := 0.0; at <= longest; at += step {
+			i := slices.IndexFunc(r.Runs, func(run report.Run) bool { return run.Seconds >= at })
+			if i < 0 {
+				break
+			}
+			v := r.Runs[i].Values[value]
+			s.points = append(s.points, point{at, v, v, v})
+		}
+		l.series = append(l.series, s)
+	}
+	return l.draw()
 }

@@ -75,6 +75,12 @@ func drawings(r *report.Report) map[string]string {
 	if rows := r.Group("readers"); len(rows) > 0 {
 		out["readers"] = readers(rows)
 	}
+	if rows := r.Group("down"); len(rows) > 0 {
+		out["down"] = quantiles("Seconds in which the standby answers no read, by share of the runs", rows)
+	}
+	if rows := r.Group("wal"); len(rows) > 0 {
+		out["wal"] = overTime("Size of pg_wal on the primary while a standby is seeded, MiB", "pg_wal MiB", rows)
+	}
 	if rows := r.Group("seed"); len(rows) > 0 {
 		out["lab-seed-seconds"] = bySize("Seed: seconds", rows, func(row *report.Row) report.Spread { return row.Seconds() })
 	}

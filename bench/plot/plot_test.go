@@ -13,10 +13,10 @@ import (
 )
 
 func TestDrawingsAreWellFormed(t *testing.T) {
-	runs := []report.Run{{Seconds: 1, Processes: []report.Process{{Name: "a<b", CPU: 1, RSS: 2}}, Values: map[string]float64{"bytes": 1e6, "WAL": 3e6}}}
+	runs := []report.Run{{Seconds: 1, Processes: []report.Process{{Name: "a<b", CPU: 1, RSS: 2}}, Values: map[string]float64{"bytes": 1e6, "WAL": 3e6, "pg_wal MiB": 64}}}
 	params := map[string]float64{"readers": 2, "part MiB": 4, "database MiB": 64}
 	rep := &report.Report{}
-	for _, group := range []string{"comparison", "consumer", "part", "readers", "seed", "increment"} {
+	for _, group := range []string{"comparison", "consumer", "part", "readers", "seed", "increment", "down", "wal"} {
 		rep.Rows = append(rep.Rows, &report.Row{Group: group, Name: "x & y", Bytes: 1 << 20, Params: params, Runs: runs})
 	}
 	in, out := filepath.Join(t.TempDir(), "r.json"), t.TempDir()
@@ -30,8 +30,8 @@ func TestDrawingsAreWellFormed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(files) != 8 {
-		t.Errorf("drawings: got %d, want 8: %v", len(files), files)
+	if len(files) != 10 {
+		t.Errorf("drawings: got %d, want 10: %v", len(files), files)
 	}
 	for _, f := range files {
 		body, err := os.ReadFile(filepath.Join(out, f.Name()))
