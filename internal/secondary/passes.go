@@ -87,12 +87,6 @@ func (s *Service) createParents(ctx context.Context, step plan.Step) error {
 	return nil
 }
 
-// lineageProperties are of every received dataset: a mount alone would modify it
-// (zrepl#405), so it is neither mountable nor writable.
-func (s *Service) lineageProperties() map[string]string {
-	return map[string]string{"readonly": "on", "canmount": "noauto", "mountpoint": "none", messages.PropCluster: string(s.cfg.Cluster)}
-}
-
 func (s *Service) passPlan(ctx context.Context, m *messages.Manifest) (plan.PassPlan, error) {
 	f, err := s.primary.Facts(ctx)
 	if err != nil {

@@ -149,6 +149,7 @@ func (s *Service) build(ctx context.Context, m *messages.Manifest, l live, sites
 		if err != nil {
 			return err
 		}
+		confine(props)
 		maps.Copy(props, map[string]string{
 			"canmount": "noauto", "mountpoint": "none", "readonly": "off",
 			messages.PropCluster: string(s.cfg.Cluster), messages.PropResync: string(j.ID), messages.PropID: string(m.ID),
