@@ -34,9 +34,13 @@ COVER_MIN ?= 90
 GOLANGCI_LINT_VERSION := v2.15.0
 NATSCLI_VERSION := v0.5.1
 GOVULNCHECK_VERSION := v1.9.0
+NFPM_VERSION := v2.48.0
+CYCLONEDX_VERSION := v1.10.0
 GOLANGCI_LINT := $(TOOLS)/golangci-lint-$(GOLANGCI_LINT_VERSION)
 NATS := $(TOOLS)/nats-$(NATSCLI_VERSION)
 GOVULNCHECK := $(TOOLS)/govulncheck-$(GOVULNCHECK_VERSION)
+NFPM := $(TOOLS)/nfpm-$(NFPM_VERSION)
+CYCLONEDX := $(TOOLS)/cyclonedx-gomod-$(CYCLONEDX_VERSION)
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS := -s -w -X github.com/pgresync/pgresync/internal/daemon.version=$(VERSION)
@@ -85,6 +89,12 @@ endef
 
 $(GOVULNCHECK):
 	$(call install_tool,golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION),govulncheck)
+
+$(NFPM):
+	$(call install_tool,github.com/goreleaser/nfpm/v2/cmd/nfpm@$(NFPM_VERSION),nfpm)
+
+$(CYCLONEDX):
+	$(call install_tool,github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@$(CYCLONEDX_VERSION),cyclonedx-gomod)
 
 .PHONY: vulncheck
 vulncheck: $(GOVULNCHECK) ## known vulnerabilities in what is linked; needs https://vuln.go.dev, hence not part of test
@@ -194,6 +204,33 @@ demo: lab-binaries ## shows a broken standby being rebuilt, in the lab
 	$(BUILD) -o bin/demo ./e2e/demo
 	lab/run $(LAB_FLAGS) --timeout $(LAB_TIMEOUT) $(PUT) --put bin/demo -- ./demo
 
+# What is released, and for whom.
+DIST ?= $(CURDIR)/dist
+DIST_PLATFORMS ?= linux/amd64 linux/arm64 freebsd/amd64
+RELEASE := GO='$(GO)' VERSION='$(VERSION)' DIST_PLATFORMS='$(DIST_PLATFORMS)' NFPM='$(NFPM)' CYCLONEDX='$(CYCLONEDX)'
+
+.PHONY: dist
+dist: $(CYCLONEDX) ## static binaries for all platforms, archives, bills of materials and sums, into dist/
+	$(RELEASE) scripts/dist '$(DIST)'
+
+.PHONY: packages
+packages: dist $(NFPM) ## the deb and the rpm for each Linux platform, into dist/ too
+	$(RELEASE) scripts/packages '$(DIST)'
+
+.PHONY: test-reproducible
+test-reproducible: $(NFPM) $(CYCLONEDX) ## builds what is released twice, in two places, and compares every byte
+	$(RELEASE) scripts/test-reproducible
+
+.PHONY: test-packages
+test-packages: packages lab-binaries ## checks the units with systemd-analyze; installs, runs, removes and purges the deb in the lab
+	scripts/systemd-tools bin/systemd-tools
+	PGRESYNC_TEST_MUST_RUN=1 PGRESYNC_TEST_SYSTEMD_ANALYZE='$(CURDIR)/bin/systemd-tools/systemd-analyze' $(GO) test -count 1 ./packaging
+	$(BUILD_TEST) -o bin/packaging.test ./packaging
+	cp '$(DIST)'/pgresync_*_amd64.deb bin/pgresync.deb
+	lab/run $(LAB_FLAGS) --timeout $(LAB_TIMEOUT) $(PUT) --put bin/packaging.test --put bin/pgresync.deb \
+		--env PGRESYNC_TEST_MUST_RUN=1 --env PGRESYNC_TEST_DEB=pgresync.deb --artifacts '$(ARTIFACTS)/packages' \
+		-- ./packaging.test -test.v -test.timeout $(LAB_TIMEOUT)s -test.run TestDeb
+
 .PHONY: bench-binaries
 bench-binaries: $(NATS)
 	$(BUILD) -o bin/bench-native ./bench/native
@@ -254,4 +291,4 @@ docs: ## rewrites what is generated from the code in docs/
 
 .PHONY: clean
 clean: ## removes what was built, but not the tools and the lab's image
-	rm -rf bin '$(ARTIFACTS)' cover.out
+	rm -rf bin dist '$(ARTIFACTS)' cover.out
