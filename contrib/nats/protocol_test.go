@@ -163,6 +163,10 @@ func (p *publisher) Slot(_ context.Context, r messages.SlotRequest) (*messages.S
 	return &messages.SlotReply{V: 1, Slot: messages.SlotState{Name: messages.SlotName(r.Node, r.Resync), RestartLSN: 99}}, nil
 }
 
+func (p *publisher) WAL(context.Context, messages.WALRequest) (*messages.WALReply, error) {
+	return &messages.WALReply{V: 1}, nil
+}
+
 func (p *publisher) Estimate(context.Context, messages.StreamRequest) (*messages.EstimateReply, error) {
 	return &messages.EstimateReply{V: 1}, nil
 }
