@@ -122,13 +122,13 @@ func (w *World) FollowNATS(ctx context.Context, source string, args ...string) (
 
 // Pgresync runs the operator's command beside the bridge and returns what it prints.
 func (w *World) Pgresync(ctx context.Context, args ...string) (string, error) {
-	return w.here.Run(ctx, append([]string{"env", "PGRESYNC_CLUSTER=" + Cluster, "PGRESYNC_NATS_URL=" + w.natsURL()}, w.pgresync(args)...)...)
+	return w.here.Run(ctx, append([]string{"env", "PGRESYNC_CLUSTER=" + Cluster, "PGRESYNC_NATS_URL=" + w.BrokerURL()}, w.pgresync(args)...)...)
 }
 
 // FollowPgresync starts the operator's command beside the bridge; what it prints
 // goes to <source>.log in the directory of logs named bridge.
 func (w *World) FollowPgresync(ctx context.Context, source string, args ...string) (*Process, error) {
-	return w.here.Start(ctx, source, map[string]string{"PGRESYNC_CLUSTER": Cluster, "PGRESYNC_NATS_URL": w.natsURL()}, w.pgresync(args)...)
+	return w.here.Start(ctx, source, map[string]string{"PGRESYNC_CLUSTER": Cluster, "PGRESYNC_NATS_URL": w.BrokerURL()}, w.pgresync(args)...)
 }
 
 func (w *World) pgresync(args []string) []string {
