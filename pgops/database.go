@@ -68,6 +68,7 @@ func NewDatabase(conninfo string, opts ...Option) (*Database, error) {
 		}
 	}
 	harden(config)
+	config.DialFunc = pgconn.DialFunc(asRole(config.User, config.Host, dialFunc(config.DialFunc)))
 	return db, nil
 }
 
