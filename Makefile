@@ -138,7 +138,7 @@ test-zfs: lab-binaries ## zfsops against real OpenZFS, in the lab
 .PHONY: test-e2e
 test-e2e: lab-binaries ## several nodes with real everything, in the lab
 	lab/run $(LAB_FLAGS) --timeout $(LAB_TIMEOUT) $(PUT) --put bin/e2e.test --env PGRESYNC_TEST_MUST_RUN=1 \
-		--artifacts '$(ARTIFACTS)/e2e' -- ./e2e.test -test.v -test.timeout $(LAB_TIMEOUT)s -test.run '$(RUN)' -test.skip 'TestCompose|TestFailover|TestWhetherTheWALTravels'
+		--artifacts '$(ARTIFACTS)/e2e' -- ./e2e.test -test.v -test.timeout $(LAB_TIMEOUT)s -test.run '$(RUN)' -test.skip 'TestCompose|TestFailover|TestWhetherTheWALTravels|TestNewcomer'
 
 .PHONY: test-failover
 test-failover: lab-binaries ## five rounds of fail-over under load, in the lab
@@ -149,6 +149,11 @@ test-failover: lab-binaries ## five rounds of fail-over under load, in the lab
 test-layouts: lab-binaries ## whether the WAL travels, for each layout, in the lab
 	lab/run $(LAB_FLAGS) --timeout $(LAB_TIMEOUT) $(PUT) --put bin/e2e.test --env PGRESYNC_TEST_MUST_RUN=1 \
 		--artifacts '$(ARTIFACTS)/layouts' -- ./e2e.test -test.v -test.timeout $(LAB_TIMEOUT)s -test.run TestWhetherTheWALTravels
+
+.PHONY: test-newcomer
+test-newcomer: lab-binaries ## docs/getting-started.md, command by command, in the lab
+	lab/run $(LAB_FLAGS) --timeout $(LAB_TIMEOUT) $(PUT) --put bin/e2e.test --put docs/getting-started.md --env PGRESYNC_TEST_MUST_RUN=1 \
+		--artifacts '$(ARTIFACTS)/newcomer' -- ./e2e.test -test.v -test.timeout $(LAB_TIMEOUT)s -test.run TestNewcomer
 
 .PHONY: test-compose
 test-compose: lab-binaries ## brings docker-compose.test.yml up in the lab and resyncs a standby in it
