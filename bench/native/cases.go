@@ -22,7 +22,7 @@ const (
 
 // The defaults that the sweeps vary one at a time.
 const (
-	thePart, theWindow, theChunk, theFlight = 32 * mib, 192 * mib, 512 * kib, 16 * mib
+	thePart, theWindow, theChunk, theFlight = 16 * mib, 192 * mib, 512 * kib, 16 * mib
 )
 
 func (b *bench) cases() []testCase {
@@ -47,6 +47,11 @@ func (b *bench) cases() []testCase {
 	}
 	for _, v := range []string{"GOGC=100", "GOGC=75", "GOGC=50", "GOMEMLIMIT=160MiB", "GOMEMLIMIT=128MiB"} {
 		add("memory", v, whole, nil, true, path(setup{env: []string{v}}))
+	}
+	for _, v := range []string{"GOGC=100", "GOMEMLIMIT=256MiB", "GOMEMLIMIT=192MiB", "GOMEMLIMIT=176MiB", "GOMEMLIMIT=160MiB", "GOMEMLIMIT=144MiB"} {
+		for _, n := range []int{8, 16} {
+			add("memory, embedded", fmt.Sprintf("%s, parts of %d MiB", v, n), whole, nil, true, path(setup{env: []string{v}, part: n * mib, embedded: true}))
+		}
 	}
 	for _, n := range []int{1, 2, 4, 8} {
 		add("readers", fmt.Sprintf("%d readers", n), sweep, map[string]float64{"readers": float64(n)}, false, path(setup{readers: n, discard: true}))

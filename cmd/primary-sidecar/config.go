@@ -35,10 +35,10 @@ type Config struct {
 	Gather           time.Duration     `default:"1s" min:"0s" max:"1m" desc:"How long a request for a snapshot waits for others to share it."`
 
 	LeaseTTL          time.Duration `split_words:"true" default:"15s" min:"5s" max:"10m" desc:"How long the publisher's lease outlives the publisher."`
-	PartSize          settings.Size `split_words:"true" default:"32MiB" min:"1MiB" max:"64MiB" desc:"Size of the parts a stream is cut into; a part is held in memory."`
+	PartSize          settings.Size `split_words:"true" default:"16MiB" min:"1MiB" max:"64MiB" desc:"Size of the parts a stream is cut into; each side holds three in memory."`
 	Window            settings.Size `default:"192MiB" desc:"Most that is uploaded ahead of the slowest reader of a stream; at least two parts."`
-	BucketMax         settings.Size `split_words:"true" default:"1GiB" desc:"Limit of the bucket of parts: at least the window and two parts for each of PGRESYNC_MAX_STREAMS, and 2% more."`
-	MaxStreams        int           `split_words:"true" default:"2" min:"1" max:"16" desc:"Streams that are sent at the same time; each has a window of its own and holds two parts in memory. Further ones wait, first come, first served."`
+	BucketMax         settings.Size `split_words:"true" default:"1GiB" desc:"Limit of the bucket of parts: at least the window and three parts for each of PGRESYNC_MAX_STREAMS, and 2% more."`
+	MaxStreams        int           `split_words:"true" default:"2" min:"1" max:"16" desc:"Streams that are sent at the same time; each has a window of its own and holds three parts in memory. Further ones wait, first come, first served."`
 	BucketReplicas    int           `split_words:"true" default:"1" min:"1" max:"5" desc:"Replicas of the bucket of parts. What is lost with it is sent again, and three cost two thirds of the throughput."`
 	BucketCompression string        `split_words:"true" default:"none" oneof:"none s2" desc:"Compression of the bucket's files by the NATS server. What zfs sends compressed or encrypted does not get smaller by it."`
 	ReaderGrace       time.Duration `split_words:"true" default:"10m" min:"30s" max:"4h" desc:"How long a standby may take for one part, or hold up others that read the same stream, before it has to go on by itself."`
@@ -107,7 +107,7 @@ func (c *Config) validateSizes() error {
 	}
 	const mib = 1 << 20
 	if need := settings.Size((streamConfig(*c).LeastBucket() + mib - 1) / mib * mib); c.BucketMax < need {
-		complaints = append(complaints, fmt.Errorf("PGRESYNC_BUCKET_MAX: %s: want at least %s: for each of PGRESYNC_MAX_STREAMS the window and two parts, and 2%%", c.BucketMax, need))
+		complaints = append(complaints, fmt.Errorf("PGRESYNC_BUCKET_MAX: %s: want at least %s: for each of PGRESYNC_MAX_STREAMS the window and three parts, and 2%%", c.BucketMax, need))
 	}
 	return errors.Join(complaints...)
 }

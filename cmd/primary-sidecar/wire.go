@@ -44,10 +44,7 @@ func (u uploads) Join(ctx context.Context, r messages.StreamRecord, reader messa
 }
 
 func serve(ctx context.Context, cfg Config, log zerolog.Logger) error {
-	if !cfg.NATS.URL.IsEmbedded() { // that server's caches are not ours to limit
-		const uploads, each = 2, 2 // at a time, and the parts in memory of each
-		sidecar.LimitMemory(uploads*each*int64(cfg.PartSize) + sidecar.Room)
-	}
+	sidecar.LimitMemory(heapLimit(cfg))
 	zfs := zfsops.New(zfsops.Options{})
 	if _, err := zfs.Probe(ctx); err != nil {
 		return err
@@ -121,6 +118,15 @@ func server(ctx context.Context, cfg Config, log zerolog.Logger) (urls []string,
 	}
 	log.Info().Str("url", e.URL()).Msg("embedded NATS server")
 	return []string{e.URL()}, e.Close, nil
+}
+
+// heapLimit has room for the parts of all streams that may be sent at once.
+func heapLimit(cfg Config) int64 {
+	limit := streamConfig(cfg).Memory() + sidecar.Room
+	if cfg.NATS.URL.IsEmbedded() {
+		limit = max(limit, sidecar.HeapWithServer)
+	}
+	return limit
 }
 
 func streamConfig(cfg Config) stream.Config {

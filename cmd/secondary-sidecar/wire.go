@@ -95,8 +95,9 @@ func (p postgres) Major(ctx context.Context) (int, error) {
 func (p postgres) Owner() (uid, gid int, err error) { return pgops.LookupUser(p.cfg.PGUser) }
 
 func serve(ctx context.Context, cfg Config, log zerolog.Logger) error {
-	const part, each = 32 << 20, 2 // a publisher's usual parts, and how many of them a reader holds
-	sidecar.LimitMemory(each*part + sidecar.Room)
+	// One stream at a time, in parts twice as large as publishers usually make them: a
+	// limit below what is in use would only keep the collector busy.
+	sidecar.LimitMemory(stream.Config{MaxUploads: 1, PartSize: 32 << 20}.Memory() + sidecar.Room)
 	zfs := zfsops.New(zfsops.Options{})
 	if _, err := zfs.Probe(ctx); err != nil {
 		return err

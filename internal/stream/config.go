@@ -17,7 +17,7 @@ import (
 // 10 Gbit/s over 13 ms). Pull requests stay far below the 64 MiB that a
 // subscription of nats.go holds before it drops messages.
 const (
-	defaultPart   = 32 << 20
+	defaultPart   = 16 << 20
 	smallestPart  = 1 << 20
 	defaultChunk  = 512 << 10
 	defaultWindow = 192 << 20
@@ -68,7 +68,7 @@ const (
 // Config is shared by both sides. The zero value of a field means its default.
 type Config struct {
 	Cluster messages.ClusterName
-	// PartSize is the greatest part, in bytes (32 MiB). A small estimate makes
+	// PartSize is the greatest part, in bytes (16 MiB). A small estimate makes
 	// smaller parts, so that a reader can start early. A writer holds three parts in
 	// memory for each upload, a reader three for each stream it reads.
 	PartSize int
@@ -152,6 +152,13 @@ func setDefault[T int | int64 | time.Duration](field *T, value T) {
 func (c Config) LeastBucket() int64 {
 	c.setSizes()
 	return int64(c.MaxUploads) * (int64(c.Window) + 3*int64(c.PartSize)) / 50 * 51
+}
+
+// Memory is what parts take in memory at most, in bytes: those of MaxUploads
+// uploads, or of as many streams that are read.
+func (c Config) Memory() int64 {
+	c.setSizes()
+	return int64(c.MaxUploads) * buffers * int64(c.PartSize)
 }
 
 func (c Config) validate() error {

@@ -147,10 +147,10 @@ func TestConfigDefaultsAreValid(t *testing.T) {
 	if err := c.validate(); err != nil {
 		t.Error(err)
 	}
-	if got := c.partSize(0); got != 32<<20 {
+	if got := c.partSize(0); got != 16<<20 {
 		t.Errorf("part for an unknown size is %d", got)
 	}
-	for estimate, want := range map[uint64]int{1: 1 << 20, 8 << 20: 1 << 20, 64 << 20: 8 << 20, 1 << 40: 32 << 20} {
+	for estimate, want := range map[uint64]int{1: 1 << 20, 8 << 20: 1 << 20, 64 << 20: 8 << 20, 1 << 40: 16 << 20} {
 		if got := c.partSize(estimate); got != want {
 			t.Errorf("part for %d bytes is %d, want %d", estimate, got, want)
 		}
