@@ -32,14 +32,18 @@ type ServerOptions struct {
 	// Options are further arguments of the server, such as "-c",
 	// "config_file=/etc/postgresql/15/main/postgresql.conf".
 	Options []string
+	// Control is who starts and stops it, if not pg_ctl; then LogFile is read only, and
+	// Options are not used.
+	Control Control
 }
 
-// Server controls the PostgreSQL of one data directory by pg_ctl, without a
-// service manager. Safe for concurrent use, though two starts race as two
-// pg_ctl do: one of them fails.
+// Server controls the PostgreSQL of one data directory, by pg_ctl unless Control
+// says otherwise. Safe for concurrent use, though two starts race as two pg_ctl
+// do: one of them fails.
 type Server struct {
 	options  ServerOptions
 	programs programs
+	control  controller // nil for pg_ctl
 }
 
 // StopMode is how a server is shut down.
@@ -78,23 +82,36 @@ func NewServer(o ServerOptions) (*Server, error) {
 		}
 		s.programs.credential = credential
 	}
-	return s, nil
+	var err error
+	s.control, err = o.Control.controller()
+	return s, err
 }
 
 // Running reports whether a postmaster runs on the data directory: postmaster.pid
 // names a live process that works in that very directory. A missing data
-// directory is false.
+// directory is false. One that a controller says it runs, or will start again,
+// counts as running, too.
 func (s *Server) Running(ctx context.Context) (bool, error) {
 	if err := ctx.Err(); err != nil {
 		return false, err
 	}
 	_, who, err := postmasterOf(s.options.DataDir)
-	return who == ours, err
+	if err != nil || who == ours {
+		return who == ours, err
+	}
+	c, err := s.claimed(ctx)
+	return c.runs, err
 }
 
 // Stop shuts the server down and waits until its processes are gone, so that the
 // data directory can be unmounted. A server that does not run is no error.
 func (s *Server) Stop(ctx context.Context, mode StopMode) error {
+	if s.control != nil {
+		if err := s.stopBy(ctx, mode); err != nil {
+			return fmt.Errorf("stop PostgreSQL in %s by %s: %w", s.options.DataDir, s.control, err)
+		}
+		return nil
+	}
 	_, who, err := postmasterOf(s.options.DataDir)
 	if err != nil || who != ours {
 		return err

@@ -23,7 +23,7 @@ type StartError struct {
 	// Line is the line of the log that tells why, LogTail the end of what was
 	// written since the start (8 KiB at most); either may be empty.
 	Line, LogTail string
-	// Cause is what pg_ctl said.
+	// Cause is what pg_ctl, or the controller, said.
 	Cause error
 }
 
@@ -80,6 +80,9 @@ func clipFront(s string, most int) string {
 // already, and a postmaster.pid that names a live process of something else
 // (PG-4b), are messages.ErrBusy; a missing data directory is ErrNotFound.
 //
+// A controller of the operator's that reports success is not believed: it must
+// come up in this data directory.
+//
 // When ctx ends during the wait, the server may or may not have been started:
 // Stop puts an end to it either way.
 func (s *Server) Start(ctx context.Context) error {
@@ -103,7 +106,11 @@ func (s *Server) Start(ctx context.Context) error {
 	}
 	logs := serverLogs{dataDir: dir, logFile: s.options.LogFile, uid: uid}
 	logs.mark(time.Now())
-	_, err = s.programs.output(ctx, "pg_ctl", s.startArgs()...)
+	if s.control != nil {
+		err = s.startBy(ctx)
+	} else {
+		_, err = s.programs.output(ctx, "pg_ctl", s.startArgs()...)
+	}
 	if err == nil {
 		return nil
 	}

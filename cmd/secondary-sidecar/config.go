@@ -18,6 +18,11 @@ type Config struct {
 
 	PGUser           string            `split_words:"true" default:"postgres" desc:"Operating system user that PostgreSQL runs as."`
 	PGLogFile        string            `split_words:"true" computed:"pgresync.log beside the data directory" desc:"File that takes what PostgreSQL prints before its own logging starts."`
+	PGUnit           string            `split_words:"true" desc:"Systemd unit that runs PostgreSQL, like postgresql@15-main.service; it is started and stopped by systemctl instead of pg_ctl."`
+	PGStartCommand   settings.Argv     `split_words:"true" desc:"Program and arguments that start PostgreSQL instead of pg_ctl, with blanks between, without a shell; it returns 0 once the server process is there."`
+	PGStopCommand    settings.Argv     `split_words:"true" desc:"Program and arguments that stop it, by a fast shut-down; it returns 0 once the server is gone."`
+	PGStatusCommand  settings.Argv     `split_words:"true" desc:"Program and arguments that tell whether it runs: exit code 0 for yes, 3 for no."`
+	PGCommandUser    string            `split_words:"true" computed:"PGRESYNC_PG_USER" desc:"Operating system user that these three run as."`
 	PGStartTimeout   time.Duration     `split_words:"true" default:"2m" min:"5s" desc:"Longest time for a start, including recovery to consistency."`
 	PGStopTimeout    time.Duration     `split_words:"true" default:"1m" min:"1s" desc:"Longest time for a fast shut-down; after it the shut-down is immediate."`
 	PrimaryConninfo  settings.Conninfo `split_words:"true" desc:"Parameters for primary_conninfo, like user=replicator passfile=/etc/pgresync/passfile. Host and port follow the publisher's lease unless they are given here."`
@@ -25,6 +30,7 @@ type Config struct {
 	LowSettings      string            `split_words:"true" default:"raise" oneof:"raise refuse" desc:"Parameters like max_connections that are lower here than on the primary, with which PostgreSQL would not start: whether to raise them in the new copy or to refuse the resync before the old copy is stopped."`
 	KeepFiles        settings.Words    `split_words:"true" default:"postgresql.conf,pg_hba.conf,pg_ident.conf,server.crt,server.key,root.crt,root.crl" desc:"Files of the data directory that each new copy takes over from the one it replaces, separated by commas."`
 
+	Mode           string        `default:"side-by-side" oneof:"side-by-side in-place discard-broken" desc:"What may be given up when the pool has no room for what comes beside the broken live copy: nothing (an operator is asked for), the live copy when an increment then fits in its place, or the live copy and received data of no use for a whole seed as well. Giving up means: PostgreSQL is down for the whole transfer, and there is no copy to go back to."`
 	AutoResync     bool          `split_words:"true" default:"true" desc:"Whether to resync when replication cannot continue. When false only triggers do."`
 	Restart        string        `default:"crashed" oneof:"crashed never always" desc:"Which stopped standby is started again before anything is copied: one that ended without a shutdown, none (where a service or HA manager starts PostgreSQL), or one that was shut down as well."`
 	RejoinPromoted string        `split_words:"true" default:"trigger" oneof:"trigger never auto" desc:"Whether a former primary, whose timeline was abandoned, is resynced: when triggered, never, or by itself. Its diverged data is kept."`
@@ -55,6 +61,9 @@ type Config struct {
 // Complete finds the defaults that are not constants.
 func (c *Config) Complete() {
 	c.Common.Complete()
+	if c.PGCommandUser == "" {
+		c.PGCommandUser = c.PGUser
+	}
 	if c.Lineage == "" && c.Dataset != "" && c.Cluster != "" {
 		c.Lineage = messages.Dataset(c.Dataset.Pool()).Child("pgresync").Child(messages.RelName(c.Cluster)) // checked by Validate
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/pgresync/pgresync/internal/daemon/settings"
 	"github.com/pgresync/pgresync/messages"
 )
 
@@ -31,6 +32,7 @@ func (c *Config) Validate() error {
 		add("MOUNTPOINTS", checkMountpoint(rel, c.Mountpoints[rel]))
 	}
 	add("PG_LOG_FILE", checkPath(c.PGLogFile))
+	add("PG_UNIT", c.checkControl())
 	add("HOOK_BEFORE_STOP", checkPath(c.HookBeforeStop))
 	add("HOOK_AFTER_REJOIN", checkPath(c.HookAfterRejoin))
 	add("HOOK_ON_FAILURE", checkPath(c.HookOnFailure))
@@ -63,6 +65,23 @@ func (c *Config) checkLineage() error {
 	}
 	if _, err := messages.ParseDataset(string(c.Lineage)); err != nil {
 		return err
+	}
+	return nil
+}
+
+// checkControl wants one who starts and stops PostgreSQL.
+func (c *Config) checkControl() error {
+	given := 0
+	for _, argv := range []settings.Argv{c.PGStartCommand, c.PGStopCommand, c.PGStatusCommand} {
+		given += min(len(argv), 1)
+	}
+	switch {
+	case given != 0 && given != 3:
+		return errors.New("PGRESYNC_PG_START_COMMAND, _STOP_COMMAND and _STATUS_COMMAND belong together: give all three or none")
+	case given != 0 && c.PGUnit != "":
+		return errors.New("a unit and commands are given: want one or the other")
+	case strings.HasPrefix(c.PGUnit, "-"):
+		return fmt.Errorf("%q is not the name of a unit", c.PGUnit)
 	}
 	return nil
 }

@@ -83,9 +83,17 @@ func (p postgres) Server(dir string) (secondary.Server, error) {
 	}
 	s, err := pgops.NewServer(pgops.ServerOptions{
 		BinDir: p.cfg.PG.BinDir, DataDir: dir, User: p.cfg.PGUser, LogFile: log,
-		StartTimeout: p.cfg.PGStartTimeout, StopTimeout: p.cfg.PGStopTimeout,
+		StartTimeout: p.cfg.PGStartTimeout, StopTimeout: p.cfg.PGStopTimeout, Control: p.control(),
 	})
 	return server{s}, err
+}
+
+func (p postgres) control() pgops.Control {
+	c := pgops.Control{Unit: p.cfg.PGUnit, Start: p.cfg.PGStartCommand, Stop: p.cfg.PGStopCommand, Status: p.cfg.PGStatusCommand}
+	if len(c.Start) > 0 {
+		c.User = p.cfg.PGCommandUser
+	}
+	return c
 }
 
 func (p postgres) Major(ctx context.Context) (int, error) {
@@ -169,6 +177,7 @@ func serviceConfig(cfg Config) secondary.Config {
 		StageDir:        filepath.Join("/run/pgresync", strings.ReplaceAll(string(cfg.Cluster), "/", "-"), "stage"),
 		PrimaryConninfo: cfg.PrimaryConninfo.Reveal(), Settings: cfg.PostgresSettings, KeepFiles: cfg.KeepFiles,
 		LowSettings: plan.SettingsPolicy(cfg.LowSettings),
+		Mode:        secondary.Mode(cfg.Mode),
 		AutoResync:  cfg.AutoResync, Adopt: cfg.Adopt, CheckInterval: cfg.CheckInterval, ProveTimeout: cfg.ProveTimeout,
 		SnapshotMaxAge: 5 * time.Minute, KeepPasses: cfg.KeepPasses, KeepBases: cfg.BookmarkKeep, BudgetPerDay: cfg.ResyncBudget,
 		SameFailure: cfg.SameFailure, Pace: resync.Pace{Min: cfg.BackoffMin, Max: cfg.BackoffMax},

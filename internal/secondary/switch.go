@@ -153,7 +153,7 @@ func (s *Service) setAside(ctx context.Context, l live) error {
 		return err
 	} else if srv != nil {
 		if running, err := srv.Running(ctx); err != nil || running {
-			return errors.Join(err, fmt.Errorf("PostgreSQL in %s: %w: it was started by somebody else", dir, messages.ErrBusy))
+			return errors.Join(err, byOthers(dir, srv))
 		}
 	}
 	if err := s.markAside(ctx, l); err != nil {
@@ -197,9 +197,8 @@ func (s *Service) settle(ctx context.Context) error {
 	return nil
 }
 
-// settleBoot sees to it that a boot mounts the new tree and not the one set aside.
-// PostgreSQL runs again by now: this costs no down time.
-func (s *Service) settleBoot(ctx context.Context) error {
+// keepFromBoot sees to it that a boot does not mount the copy that was set aside.
+func (s *Service) keepFromBoot(ctx context.Context) error {
 	old, err := s.readTree(ctx, s.cfg.old())
 	if err != nil {
 		return err
@@ -211,6 +210,15 @@ func (s *Service) settleBoot(ctx context.Context) error {
 		if err := s.zfs.SetProperties(ctx, d.Name, map[string]string{propCanMount: "on", "canmount": "noauto"}); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// settleBoot sees to it that a boot mounts the new tree and not the one set aside.
+// PostgreSQL runs again by now: this costs no down time.
+func (s *Service) settleBoot(ctx context.Context) error {
+	if err := s.keepFromBoot(ctx); err != nil {
+		return err
 	}
 	tree, err := s.zfs.List(ctx, s.cfg.Dataset)
 	if err != nil {

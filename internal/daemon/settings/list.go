@@ -88,27 +88,36 @@ func cutValue(s string) (value, rest string, err error) {
 		value, rest, _ = strings.Cut(s, ",")
 		return strings.TrimSpace(value), strings.TrimSpace(rest), nil
 	}
+	value, s, err = cutQuoted(s[1:])
+	if err != nil {
+		return "", "", err
+	}
+	if s = strings.TrimSpace(s); s == "" {
+		return value, "", nil
+	}
+	rest, ok := strings.CutPrefix(s, ",")
+	if !ok {
+		return "", "", errors.New("want a comma after the closing quote")
+	}
+	return value, strings.TrimSpace(rest), nil
+}
+
+// cutQuoted ends a value, whose opening quote is cut off already, at the quote that
+// is not doubled.
+func cutQuoted(s string) (value, rest string, err error) {
 	var out strings.Builder
-	for s = s[1:]; ; {
+	for {
 		i := strings.IndexByte(s, '\'')
 		if i < 0 {
 			return "", "", errors.New("the quote is not closed")
 		}
 		out.WriteString(s[:i])
 		if s = s[i+1:]; !strings.HasPrefix(s, "'") {
-			break
+			return out.String(), s, nil
 		}
 		out.WriteByte('\'')
 		s = s[1:]
 	}
-	if s = strings.TrimSpace(s); s == "" {
-		return out.String(), "", nil
-	}
-	rest, ok := strings.CutPrefix(s, ",")
-	if !ok {
-		return "", "", errors.New("want a comma after the closing quote")
-	}
-	return out.String(), strings.TrimSpace(rest), nil
 }
 
 // String is what UnmarshalText reads, sorted by key.
