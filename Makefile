@@ -135,31 +135,35 @@ test-zfs: lab-binaries ## zfsops against real OpenZFS, in the lab
 	lab/run $(LAB_FLAGS) --timeout $(LAB_TIMEOUT) --put bin/zfsops.test --env PGRESYNC_TEST_MUST_RUN=1 \
 		-- ./zfsops.test -test.timeout $(LAB_TIMEOUT)s -test.run '$(RUN)'
 
-.PHONY: test-e2e
-test-e2e: lab-binaries ## several nodes with real everything, in the lab
+# world TESTS NAME [OPTIONS]: runs tests of e2e in the lab; what they wrote goes to a directory with the name.
+define world
 	lab/run $(LAB_FLAGS) --timeout $(LAB_TIMEOUT) $(PUT) --put bin/e2e.test --env PGRESYNC_TEST_MUST_RUN=1 \
-		--artifacts '$(ARTIFACTS)/e2e' -- ./e2e.test -test.v -test.timeout $(LAB_TIMEOUT)s -test.run '$(RUN)' -test.skip 'TestCompose|TestFailover|TestWhetherTheWALTravels|TestNewcomer'
+		--artifacts '$(ARTIFACTS)/$(2)' $(3) -- ./e2e.test -test.v -test.timeout $(LAB_TIMEOUT)s -test.run '$(1)'
+endef
+
+.PHONY: test-e2e
+test-e2e: lab-binaries ## several nodes with real everything, in the lab; RUN chooses other tests or parts
+	$(call world,$(if $(filter .,$(RUN)),TestPromises,$(RUN)),e2e)
 
 .PHONY: test-failover
 test-failover: lab-binaries ## five rounds of fail-over under load, in the lab
-	lab/run $(LAB_FLAGS) --timeout $(LAB_TIMEOUT) $(PUT) --put bin/e2e.test --env PGRESYNC_TEST_MUST_RUN=1 \
-		--artifacts '$(ARTIFACTS)/failover' -- ./e2e.test -test.v -test.timeout $(LAB_TIMEOUT)s -test.run TestFailover
+	$(call world,TestFailover,failover)
 
 .PHONY: test-layouts
 test-layouts: lab-binaries ## whether the WAL travels, for each layout, in the lab
-	lab/run $(LAB_FLAGS) --timeout $(LAB_TIMEOUT) $(PUT) --put bin/e2e.test --env PGRESYNC_TEST_MUST_RUN=1 \
-		--artifacts '$(ARTIFACTS)/layouts' -- ./e2e.test -test.v -test.timeout $(LAB_TIMEOUT)s -test.run TestWhetherTheWALTravels
+	$(call world,TestWhetherTheWALTravels,layouts)
 
 .PHONY: test-newcomer
 test-newcomer: lab-binaries ## docs/getting-started.md, command by command, in the lab
-	lab/run $(LAB_FLAGS) --timeout $(LAB_TIMEOUT) $(PUT) --put bin/e2e.test --put docs/getting-started.md --env PGRESYNC_TEST_MUST_RUN=1 \
-		--artifacts '$(ARTIFACTS)/newcomer' -- ./e2e.test -test.v -test.timeout $(LAB_TIMEOUT)s -test.run TestNewcomer
+	$(call world,TestNewcomer,newcomer,--put docs/getting-started.md)
+
+.PHONY: test-modes
+test-modes: lab-binaries ## the modes for pools without room for two copies, in the lab
+	$(call world,TestModes,modes)
 
 .PHONY: test-compose
 test-compose: lab-binaries ## brings docker-compose.test.yml up in the lab and resyncs a standby in it
-	lab/run $(LAB_FLAGS) --timeout $(LAB_TIMEOUT) $(PUT) --put bin/e2e.test --env PGRESYNC_TEST_MUST_RUN=1 \
-		--put docker-compose.test.yml --put e2e/compose/node:compose-node --artifacts '$(ARTIFACTS)/compose' \
-		-- ./e2e.test -test.v -test.timeout $(LAB_TIMEOUT)s -test.run TestCompose
+	$(call world,TestCompose,compose,--put docker-compose.test.yml --put e2e/compose/node:compose-node)
 
 # What a stream weighs, how often it is sent, and how often each process is killed.
 STREAM_MIB ?= 1024

@@ -15,6 +15,8 @@ const (
 	PhaseRequested     Phase = "requested"
 	PhasePlanning      Phase = "planning"
 	PhaseReceiving     Phase = "receiving"
+	PhaseClearing      Phase = "clearing"   // only in the modes that give up the old copy
+	PhaseDiscarding    Phase = "discarding" // early (docs/adr/0019)
 	PhaseStaging       Phase = "staging"
 	PhaseStopping      Phase = "stopping"
 	PhaseSwitching     Phase = "switching"

@@ -2,6 +2,7 @@ package pgops
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,6 +10,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/pgresync/pgresync/messages"
 )
@@ -31,6 +33,33 @@ func (c *copied) keepFiles() error {
 		if err := c.keep(from, name); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
+	}
+	return nil
+}
+
+// Keep copies files of the data directory from into the directory to, so that they outlive from. To can then be a setup's KeepFrom. It
+// refuses what Prepare would not take over; a file that is not there is no error.
+func (p Preparer) Keep(ctx context.Context, from, to string, files []string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	fail := func(err error) error { return fmt.Errorf("keep files of %s in %s: %w", from, to, err) }
+	source, err := os.Stat(from)
+	if err != nil {
+		return fail(err)
+	}
+	owner, ok := source.Sys().(*syscall.Stat_t)
+	if !ok {
+		return fail(errors.ErrUnsupported)
+	}
+	root, err := os.OpenRoot(to)
+	if err != nil {
+		return fail(err)
+	}
+	defer func() { _ = root.Close() }() // nothing is written through it
+	c := copied{root: root, setup: &messages.StandbySetup{KeepFrom: from, KeepFiles: files, UID: int(owner.Uid), GID: int(owner.Gid)}}
+	if err := c.keepFiles(); err != nil {
+		return fail(err)
 	}
 	return nil
 }

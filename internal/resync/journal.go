@@ -107,7 +107,8 @@ func (j *Journal) validateWork() error {
 	switch j.Phase {
 	case messages.PhaseIdle, messages.PhaseRequested, messages.PhaseNeedsOperator, messages.PhaseWaiting:
 		return nil
-	case messages.PhaseStopping, messages.PhaseSwitching, messages.PhaseStarting, messages.PhaseProving, messages.PhaseReverting:
+	case messages.PhaseStopping, messages.PhaseSwitching, messages.PhaseStarting, messages.PhaseProving, messages.PhaseReverting,
+		messages.PhaseClearing, messages.PhaseDiscarding:
 		if j.Snapshot == "" || j.Branch == "" {
 			return fmt.Errorf("phase %s without snapshot or branch", j.Phase)
 		}

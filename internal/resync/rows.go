@@ -49,6 +49,17 @@ var table = []Row{
 	{m.PhaseReverting, EventFailed, m.PhaseReverting, ActionRevert, "there is nothing better to do than to try again"},
 	{m.PhaseReverting, EventGaveUp, m.PhaseNeedsOperator, ActionAlarm, "both copies are kept; a person must look"},
 
+	// Modes for tight hosts: the old copy goes before the new one is there (I-3 is
+	// waived by the operator), and from the first destroy on there is no way back.
+	{m.PhaseReceiving, EventCramped, m.PhaseClearing, ActionClear, "it does not fit beside the old copy, and the mode gives that up"},
+	{m.PhaseClearing, EventCleared, m.PhaseDiscarding, ActionDiscard, "no postmaster runs on what is destroyed (I-1), and its local files are kept"},
+	{m.PhaseDiscarding, EventDiscarded, m.PhaseReceiving, ActionReceive, "there is room now; what was received already goes on by its token (I-11)"},
+	{m.PhaseDiscarding, EventKept, m.PhaseReverting, ActionRevert, "it cannot be removed, and is whole: it must run again"},
+	{m.PhaseClearing, EventFailed, m.PhaseReverting, ActionRevert, "nothing is destroyed yet: the old copy must run again"},
+	{m.PhaseClearing, EventIncurable, m.PhaseReverting, ActionRevert, "nothing is destroyed yet: first the old copy back, then the alarm"},
+	{m.PhaseDiscarding, EventFailed, m.PhaseWaiting, ActionBackOff, "destroyed in part, perhaps: the rest goes at the next try"},
+	{m.PhaseDiscarding, EventIncurable, m.PhaseNeedsOperator, ActionAlarm, "destroyed in part, perhaps: a person must look"},
+
 	{m.PhaseWaiting, EventDue, m.PhasePlanning, ActionPlan, "the back-off is over; facts may have changed, so plan anew"},
 	{m.PhaseWaiting, EventRequested, m.PhaseRequested, ActionBegin, "an operator does not want to wait"},
 	{m.PhaseWaiting, EventCured, m.PhaseIdle, ActionForget, "the standby streams by itself"},

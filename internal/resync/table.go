@@ -17,6 +17,10 @@ const (
 	EventInPlace   Event = "in-place"  // the lineage has the snapshot, and its WAL is reserved
 	EventAgain     Event = "again"     // the pass is done, another one is wanted
 	EventReceived  Event = "received"  // the last pass is done
+	EventCramped   Event = "cramped"   // what comes does not fit beside the old copy, which may go for it
+	EventCleared   Event = "cleared"   // PostgreSQL is down, the old copy set aside
+	EventDiscarded Event = "discarded" // the old copy is gone
+	EventKept      Event = "kept"      // it cannot be removed, and is whole
 	EventStaged    Event = "staged"    // the coming copy is prepared, checked, and its WAL proven (I-7, I-8)
 	EventStale     Event = "stale"     // the WAL from the snapshot on is not sure any more
 	EventStopped   Event = "stopped"   // PostgreSQL is proven to be down
@@ -43,6 +47,8 @@ const (
 	ActionBegin       Action = "begin"        // draw an id, charge the budget, write the journal
 	ActionPlan        Action = "plan"         // ask the publisher, choose snapshot and base
 	ActionReceive     Action = "receive"      // one pass into the lineage
+	ActionClear       Action = "clear"        // stop PostgreSQL, set the old copy aside, keep its local files
+	ActionDiscard     Action = "discard"      // destroy the old copy
 	ActionStage       Action = "stage"        // clone, mount aside, prepare, check, prove the WAL
 	ActionStopServer  Action = "stop-server"  // stop PostgreSQL, prove that it is down
 	ActionSwitch      Action = "switch"       // rename live to old and next to live, mount
@@ -102,6 +108,10 @@ func ActionOf(p messages.Phase) Action {
 		return ActionPlan
 	case messages.PhaseReceiving:
 		return ActionReceive
+	case messages.PhaseClearing:
+		return ActionClear
+	case messages.PhaseDiscarding:
+		return ActionDiscard
 	case messages.PhaseStaging:
 		return ActionStage
 	case messages.PhaseStopping:
@@ -129,7 +139,7 @@ func BeforeSwitch(p messages.Phase) bool {
 	case messages.PhaseRequested, messages.PhasePlanning, messages.PhaseReceiving, messages.PhaseStaging:
 		return true
 	case messages.PhaseIdle, messages.PhaseStopping, messages.PhaseSwitching, messages.PhaseStarting, messages.PhaseProving,
-		messages.PhaseReverting, messages.PhaseWaiting, messages.PhaseNeedsOperator:
+		messages.PhaseReverting, messages.PhaseWaiting, messages.PhaseNeedsOperator, messages.PhaseClearing, messages.PhaseDiscarding:
 	}
 	return false
 }

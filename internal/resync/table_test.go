@@ -10,13 +10,13 @@ import (
 
 var phases = []messages.Phase{
 	messages.PhaseIdle, messages.PhaseRequested, messages.PhasePlanning, messages.PhaseReceiving,
-	messages.PhaseStaging, messages.PhaseStopping, messages.PhaseSwitching, messages.PhaseStarting,
+	messages.PhaseClearing, messages.PhaseDiscarding, messages.PhaseStaging, messages.PhaseStopping, messages.PhaseSwitching, messages.PhaseStarting,
 	messages.PhaseProving, messages.PhaseReverting, messages.PhaseWaiting, messages.PhaseNeedsOperator,
 }
 
 var events = []resync.Event{
 	resync.EventRequested, resync.EventBegun, resync.EventPlanned, resync.EventInPlace, resync.EventAgain,
-	resync.EventReceived, resync.EventStaged, resync.EventStale, resync.EventStopped, resync.EventSwitched,
+	resync.EventReceived, resync.EventCramped, resync.EventCleared, resync.EventDiscarded, resync.EventKept, resync.EventStaged, resync.EventStale, resync.EventStopped, resync.EventSwitched,
 	resync.EventStarted, resync.EventProven, resync.EventFailed, resync.EventIncurable, resync.EventReverted,
 	resync.EventRevertedIncurable, resync.EventGaveUp, resync.EventDue, resync.EventCured, resync.EventCancelled,
 }
@@ -143,13 +143,37 @@ func TestNothingIsTouchedBeforeItsPrecondition(t *testing.T) {
 		{"proof follows a start", resync.EventStarted, []messages.Phase{messages.PhaseProving}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got := reach(messages.PhaseIdle, without(func(r resync.Row) bool { return r.On == tt.needs }))
+			// What the modes for tight hosts do instead has a test of its own.
+			got := reach(messages.PhaseIdle, without(func(r resync.Row) bool { return r.On == tt.needs || r.On == resync.EventCramped }))
 			for _, p := range tt.closed {
 				if got[p] {
 					t.Errorf("%s is reachable without the event %s", p, tt.needs)
 				}
 			}
 		})
+	}
+}
+
+// In the modes for tight hosts, too, what goes was set aside before, by one way only.
+func TestNothingIsDiscardedBeforeItIsCleared(t *testing.T) {
+	for needs, closed := range map[resync.Event][]messages.Phase{
+		resync.EventCramped: {messages.PhaseClearing, messages.PhaseDiscarding},
+		resync.EventCleared: {messages.PhaseDiscarding},
+	} {
+		got := reach(messages.PhaseIdle, without(func(r resync.Row) bool { return r.On == needs }))
+		for _, p := range closed {
+			if got[p] {
+				t.Errorf("%s is reachable without the event %s", p, needs)
+			}
+		}
+	}
+	for _, e := range []resync.Event{resync.EventFailed, resync.EventIncurable} {
+		if r, _ := resync.Next(messages.PhaseClearing, e); r.To != messages.PhaseReverting {
+			t.Errorf("clearing on %s goes to %q, want reverting: nothing is destroyed yet", e, r.To)
+		}
+		if r, ok := resync.Next(messages.PhaseDiscarding, e); !ok || r.To == messages.PhaseReverting {
+			t.Errorf("discarding on %s goes to %q: half a copy must not be started", e, r.To)
+		}
 	}
 }
 

@@ -33,6 +33,8 @@ type Config struct {
 	LowSettings plan.SettingsPolicy
 	// KeepFiles are taken over from the previous data directory.
 	KeepFiles []string
+	// Mode is what may be given up where two copies do not fit; "" is nothing.
+	Mode Mode
 	// AutoResync lets verdicts start resyncs; triggers always do.
 	AutoResync bool
 	// Adopt lets a live dataset that was here before us be destroyed once replaced.

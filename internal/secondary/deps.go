@@ -94,6 +94,9 @@ type Postgres interface {
 	// Major is the version of the local binaries.
 	Major(ctx context.Context) (int, error)
 	Prepare(ctx context.Context, setup messages.StandbySetup) error
+	// Keep copies local files of one data directory to another place, for Prepare's
+	// KeepFrom. Those that are not there are no error.
+	Keep(ctx context.Context, from, to string, files []string) error
 	// Configured are the integer parameters that a prepared copy would start with.
 	Configured(ctx context.Context, setup messages.StandbySetup, names []string) (map[string]int, error)
 	// Owner is the operating system user that PostgreSQL runs as.

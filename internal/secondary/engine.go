@@ -172,6 +172,10 @@ func (s *Service) do(ctx context.Context, a resync.Action) (resync.Event, error)
 		return s.plan(ctx)
 	case resync.ActionReceive:
 		return s.receive(ctx)
+	case resync.ActionClear:
+		return s.clearLive(ctx)
+	case resync.ActionDiscard:
+		return s.discardOld(ctx)
 	case resync.ActionStage:
 		return s.stage(ctx)
 	case resync.ActionStopServer:
@@ -256,7 +260,7 @@ func (s *Service) fire(ctx context.Context, e resync.Event, change func(*resync.
 	}
 	n.Phase = row.To
 	// Until the switch the live copy is the one that was proven last.
-	n.Proven = n.Proven && e != resync.EventStopped || e == resync.EventProven
+	n.Proven = n.Proven && e != resync.EventStopped && e != resync.EventCramped || e == resync.EventProven
 	n.Clip()
 	if err := s.saveJournal(ctx, n); err != nil {
 		return err

@@ -17,6 +17,8 @@ type live struct {
 	// manifest is of the snapshot it was cloned from, nil when it is not ours.
 	manifest *messages.Manifest
 	resync   messages.ResyncID
+	// keptIn has the local files of one that is gone; its tree is then only a shape.
+	keptIn string
 }
 
 func (l live) exists() bool { return len(l.tree) > 0 }

@@ -14,7 +14,7 @@ import (
 // or set aside, the lineage is pruned, and slots of earlier copies are dropped.
 // All of it is safe to repeat, and none of it is urgent.
 func (s *Service) tidy(ctx context.Context) error {
-	err := errors.Join(s.tendIfProven(ctx), s.disposeOld(ctx), s.disposeNext(ctx), s.pruneLineage(ctx), s.dropSlots(ctx), s.listKept(ctx))
+	err := errors.Join(s.tendIfProven(ctx), s.disposeOld(ctx), s.disposeNext(ctx), s.disposeLocal(ctx), s.pruneLineage(ctx), s.dropSlots(ctx), s.listKept(ctx))
 	s.noteBases(ctx)
 	return err
 }
@@ -60,10 +60,8 @@ func (s *Service) disposeOld(ctx context.Context) error {
 		return s.setFree(ctx, s.cfg.kept("replaced", j.ID))
 	case marks[messages.PropReplaced] != "":
 		// PGRESYNC_ADOPT is the operator's word that it may go.
-		for _, d := range l.tree {
-			if err := s.zfs.SetProperties(ctx, d.Name, map[string]string{messages.PropCluster: string(s.cfg.Cluster)}); err != nil {
-				return err
-			}
+		if err := s.adopt(ctx, l); err != nil {
+			return err
 		}
 	}
 	err = s.zfs.DestroyDataset(ctx, s.cfg.old())
@@ -75,6 +73,16 @@ func (s *Service) disposeOld(ctx context.Context) error {
 		return fmt.Errorf("remove the previous copy: %w", err)
 	}
 	s.log.Info().Str("dataset", string(s.cfg.old())).Msg("previous copy removed")
+	return nil
+}
+
+// adopt marks a copy that was here before us as ours.
+func (s *Service) adopt(ctx context.Context, l live) error {
+	for _, d := range l.tree {
+		if err := s.zfs.SetProperties(ctx, d.Name, map[string]string{messages.PropCluster: string(s.cfg.Cluster)}); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

@@ -2,6 +2,7 @@ package secondary
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -17,6 +18,9 @@ func (s *Service) receive(ctx context.Context) (resync.Event, error) {
 		return "", fmt.Errorf("receive: %w", err)
 	}
 	pp, report, err := s.pass(ctx, m)
+	if errors.Is(err, messages.ErrNoSpace) {
+		return s.cramped(ctx, m, pp, fmt.Errorf("receive: %w", err))
+	}
 	if err != nil {
 		return "", fmt.Errorf("receive: %w", err)
 	}

@@ -2,7 +2,6 @@ package secondary
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -117,10 +116,12 @@ func (s *Service) bringBack(ctx context.Context) error {
 		return err
 	}
 	if !l.exists() {
-		if _, err := s.zfs.List(ctx, s.cfg.old()); errors.Is(err, messages.ErrNotFound) {
-			return nil // a seed: there was nothing before
-		} else if err != nil {
+		old, err := s.readTree(ctx, s.cfg.old())
+		if err != nil {
 			return err
+		}
+		if !old.exists() || old.tree[0].Marks[propDiscarded] != "" {
+			return nil // a seed: there was nothing before, or it is no whole copy any more
 		}
 		if err := s.freeOld(ctx); err != nil {
 			return err

@@ -29,6 +29,9 @@ func (z zfsHand) DestroyDataset(ctx context.Context, root messages.Dataset) erro
 	if err := z.point(ctx, "destroy "+string(root)); err != nil {
 		return err
 	}
+	if z.stuck && root == z.cfg.old() {
+		return fmt.Errorf("destroy %s: somebody holds it: %w", root, messages.ErrBusy)
+	}
 	tree := z.tree(root)
 	for _, d := range tree {
 		fs := z.pool[d]

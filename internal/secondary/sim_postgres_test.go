@@ -206,6 +206,19 @@ func (p pgHand) Major(ctx context.Context) (int, error) {
 
 func (p pgHand) Owner() (uid, gid int, err error) { return 26, 26, nil }
 
+func (p pgHand) Keep(ctx context.Context, from, to string, _ []string) error {
+	if err := p.point(ctx, "keep local files"); err != nil {
+		return err
+	}
+	ds, ok := p.at(to)
+	if !ok || ds != p.cfg.local() || from != filepath.Join(simMounts[""], simData) {
+		p.breaks("local files are kept from %s in %s", from, ds)
+		return nil
+	}
+	p.pool[ds].local["files"] = "kept"
+	return p.point(ctx, "local files are kept")
+}
+
 func (p pgHand) Configured(ctx context.Context, setup messages.StandbySetup, names []string) (map[string]int, error) {
 	if err := p.point(ctx, "read the copy's configuration"); err != nil {
 		return nil, err
@@ -244,6 +257,11 @@ func (p pgHand) Prepare(ctx context.Context, setup messages.StandbySetup) error 
 	}
 	if live, ok := p.at(filepath.Join(simMounts[""], simData)); ok && p.pool[live].content.pg != nil && setup.KeepFrom != filepath.Join(simMounts[""], simData) {
 		p.breaks("local files are kept from %q", setup.KeepFrom)
+	}
+	if kept := p.pool[p.cfg.local()]; setup.KeepFrom == "" && p.pool[p.cfg.Dataset] == nil && kept != nil {
+		p.breaks("the local files of the copy that was given up are forgotten")
+	} else if kept != nil && p.pool[p.cfg.Dataset] == nil && kept.local["files"] == "" {
+		p.breaks("no local files were kept of the copy that was given up")
 	}
 	pg.label, pg.slot, pg.connections = true, setup.SlotName, p.connections
 	if v, ok := setup.Settings["max_connections"]; ok {

@@ -179,6 +179,16 @@ func (p pubHand) Slot(ctx context.Context, id messages.ResyncID, action messages
 	return messages.SlotState{Name: name, RestartLSN: p.pub.slots[name], WALStatus: messages.WALReserved}, p.point(ctx, "slot: "+string(action)+" is answered")
 }
 
+// cramped: a live copy that has gone its own way, and a lineage that is of no use,
+// take the room of what comes.
+func (w *world) cramped() bool {
+	stale := false
+	for d, fs := range w.pool {
+		stale = stale || d.Parent() == w.cfg.Lineage && len(fs.snaps) > 0 && w.pub.sent(fs.snaps[len(fs.snaps)-1].guid).copy == ""
+	}
+	return w.tight && (stale || w.pool[w.cfg.Dataset] != nil || w.pool[w.cfg.old()] != nil)
+}
+
 func (p pubHand) Stream(ctx context.Context, r messages.StreamRequest) (*messages.StreamRecord, error) {
 	if err := p.ask(ctx, "ask for a stream"); err != nil {
 		return nil, err
@@ -188,6 +198,9 @@ func (p pubHand) Stream(ctx context.Context, r messages.StreamRequest) (*message
 	}
 	if want := (&partial{To: r.To, From: r.From}).token(); r.Token != "" && r.Token != want {
 		return nil, messages.ErrTokenInvalid
+	}
+	if p.cramped() {
+		return nil, fmt.Errorf("stream: %w", messages.ErrNoSpace)
 	}
 	return &messages.StreamRecord{
 		V: messages.Version, Stream: messages.NewStreamID(r.To, r.From, messages.FlagsPlain, r.Token), Dataset: r.Dataset, To: r.To, From: r.From,

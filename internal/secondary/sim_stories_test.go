@@ -134,6 +134,52 @@ func stories() []story {
 			}
 			w.mute = func(pg *pgData) bool { return pg != w.had }
 		}},
+		{name: "in place", seeded: true, begin: func(w *world) { gap(w); w.tight, w.waived, w.cfg.Mode = true, true, ModeInPlace }},
+		{name: "discard broken", seeded: true, begin: func(w *world) {
+			gap(w)
+			w.pub.shots = nil // nothing in common any more: the whole database has to come
+			clear(w.pub.contents)
+			w.tight, w.waived, w.cfg.Mode = true, true, ModeDiscardBroken
+		}},
+		{name: "in place, the new copy does not start at first", seeded: true, begin: func(w *world) {
+			gap(w)
+			w.tight, w.waived, w.cfg.Mode = true, true, ModeInPlace
+			first := firstCopy(w)
+			w.startFails = func(pg *pgData) error {
+				if first(pg) {
+					return errors.New("it does not start")
+				}
+				return nil
+			}
+		}},
+		{name: "no room, side by side", seeded: true, operator: true, calm: true, begin: func(w *world) { gap(w); w.tight = true }},
+		{name: "no room, in place, nothing in common", seeded: true, operator: true, calm: true, begin: func(w *world) {
+			gap(w)
+			w.pub.shots = nil
+			w.tight, w.cfg.Mode = true, ModeInPlace
+		}},
+		{name: "no room, in place, the old copy cannot be removed", seeded: true, operator: true, calm: true, begin: func(w *world) {
+			gap(w)
+			w.tight, w.stuck, w.cfg.Mode = true, true, ModeInPlace
+		}},
+		{name: "no room, discard broken, diverged", seeded: true, trigger: true, operator: true, calm: true, begin: func(w *world) {
+			pg := w.serving()
+			pg.signal, pg.promoted, pg.timeline, pg.fork, pg.state = false, true, 2, pg.at, "in production"
+			pg.at += 1 << 20
+			w.pub.write(3)
+			w.tight, w.keepHad, w.cfg.Mode = true, true, ModeDiscardBroken
+		}},
+		{name: "no room, discard broken, it streams", seeded: true, trigger: true, operator: true, calm: true, begin: func(w *world) {
+			w.tight, w.cfg.Mode = true, ModeDiscardBroken
+		}},
+		{name: "no room, discard broken, foreign", operator: true, calm: true, begin: func(w *world) {
+			foreignStandby(w)
+			w.tight, w.keepHad, w.cfg.Mode = true, true, ModeDiscardBroken
+		}},
+		{name: "discard broken, foreign, adopted", begin: func(w *world) {
+			foreignStandby(w)
+			w.tight, w.waived, w.cfg.Adopt, w.cfg.Mode = true, true, true, ModeDiscardBroken
+		}},
 		{name: "proof fails once", seeded: true, begin: func(w *world) {
 			gap(w)
 			w.mute = firstCopy(w)

@@ -54,6 +54,9 @@ type world struct {
 	moved   map[messages.GUID]int
 	broken  []string
 	foreign []messages.Dataset // must be there in the end
+	tight   bool               // what comes does not fit beside a live copy
+	waived  bool               // the mode gives I-3 up
+	stuck   bool               // the old copy cannot be destroyed
 	hooks   hooksRun
 	crashed bool // PostgreSQL was killed by a blow, not by us
 }
@@ -164,6 +167,9 @@ func (w *world) look(where string) {
 			return
 		}
 	}
+	if w.waived {
+		return
+	}
 	w.breaks("%s: I-3: what the standby had is gone, and nothing that was proven is there", where)
 }
 
@@ -242,7 +248,7 @@ func (w *world) leftovers() []string {
 		if fs.partial != nil {
 			out = append(out, "partial receive in "+string(name))
 		}
-		if name == w.cfg.next() || name == w.cfg.old() {
+		if name == w.cfg.next() || name == w.cfg.old() || name == w.cfg.local() {
 			out = append(out, string(name))
 		}
 	}

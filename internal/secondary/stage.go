@@ -23,7 +23,7 @@ func (s *Service) stage(ctx context.Context) (resync.Event, error) {
 	if ok, err := s.walKept(ctx, m); err != nil || !ok {
 		return resync.EventStale, err
 	}
-	l, err := s.readLive(ctx)
+	l, err := s.before(ctx)
 	if err != nil {
 		return "", fmt.Errorf("stage: %w", err)
 	}
@@ -183,7 +183,7 @@ func (s *Service) build(ctx context.Context, m *messages.Manifest, l live, sites
 // carried are the properties that the operator gave to the dataset it replaces.
 func (s *Service) carried(ctx context.Context, l live, name messages.RelName) (map[string]string, error) {
 	for _, d := range l.tree {
-		if rel, _ := d.Name.Rel(s.cfg.Dataset); rel == name {
+		if rel, _ := d.Name.Rel(l.tree[0].Name); rel == name {
 			return s.zfs.LocalProperties(ctx, d.Name)
 		}
 	}
@@ -208,21 +208,31 @@ func (s *Service) prepare(ctx context.Context, m *messages.Manifest, l live, sit
 	if err != nil {
 		return err
 	}
-	if l.manifest == nil {
-		l.manifest = m // a copy that is not of our making: the publisher's layout is the best guess
-	}
-	// What is to be kept comes from a data directory that can be read now.
-	l, err = s.described(ctx, l)
-	if err != nil {
+	if setup.KeepFrom, err = s.keepFrom(ctx, m, l); err != nil {
 		return err
 	}
-	if dir := l.dataDir(nil); dir != "" && mountedAt(l, dir) {
-		setup.KeepFrom, setup.KeepFiles = dir, s.cfg.KeepFiles
+	if setup.KeepFrom != "" {
+		setup.KeepFiles = s.cfg.KeepFiles
 	}
 	if err := s.pg.Prepare(ctx, setup); err != nil {
 		return err
 	}
 	return s.parameters(ctx, m, setup)
+}
+
+// keepFrom is a directory that can be read now and has this node's own files.
+func (s *Service) keepFrom(ctx context.Context, m *messages.Manifest, l live) (string, error) {
+	if l.keptIn != "" {
+		return l.keptIn, nil
+	}
+	if l.manifest == nil {
+		l.manifest = m // a copy that is not of our making: the publisher's layout is the best guess
+	}
+	l, err := s.described(ctx, l)
+	if dir := l.dataDir(nil); err == nil && dir != "" && mountedAt(l, dir) {
+		return dir, nil
+	}
+	return "", err
 }
 
 func (s *Service) setup(ctx context.Context, m *messages.Manifest, sites []site) (messages.StandbySetup, error) {

@@ -173,10 +173,11 @@ func (p *postgres) Follow(_ context.Context, conninfo string) error {
 
 // The control of the server.
 
-func (p *postgres) Server(string) (secondary.Server, error) { return server{p}, nil }
-func (p *postgres) Major(context.Context) (int, error)      { return 17, nil }
-func (p *postgres) Owner() (uid, gid int, err error)        { return 0, 0, nil }
-func (p *postgres) lock() (unlock func())                   { p.world.mu.Lock(); return p.world.mu.Unlock }
+func (p *postgres) Server(string) (secondary.Server, error)              { return server{p}, nil }
+func (p *postgres) Major(context.Context) (int, error)                   { return 17, nil }
+func (p *postgres) Owner() (uid, gid int, err error)                     { return 0, 0, nil }
+func (p *postgres) Keep(context.Context, string, string, []string) error { return nil }
+func (p *postgres) lock() (unlock func())                                { p.world.mu.Lock(); return p.world.mu.Unlock }
 
 // Prepare remembers what the copy will be; it takes effect with the next start.
 func (p *postgres) Prepare(_ context.Context, s messages.StandbySetup) error {

@@ -1,0 +1,176 @@
+package secondary
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/pgresync/pgresync/internal/resync"
+	"github.com/pgresync/pgresync/messages"
+)
+
+// clearLive stops PostgreSQL and sets the live copy aside, to be destroyed. Until it is
+// done a revert brings it back; each step looks first at what is there.
+func (s *Service) clearLive(ctx context.Context) (resync.Event, error) {
+	l, err := s.readLive(ctx)
+	if err != nil {
+		return "", fmt.Errorf("clear: %w", err)
+	}
+	if l.exists() {
+		if err := s.clearFor(ctx, l); err != nil {
+			return "", fmt.Errorf("clear: %w", err)
+		}
+	}
+	if s.resumed {
+		if err := s.freeOld(ctx); err != nil {
+			return "", fmt.Errorf("clear: %w", err)
+		}
+	}
+	// A boot must not mount what is about to be destroyed.
+	if err := s.keepFromBoot(ctx); err != nil {
+		return "", fmt.Errorf("clear: %w", err)
+	}
+	return resync.EventCleared, nil
+}
+
+func (s *Service) clearFor(ctx context.Context, l live) error {
+	if err := s.discardable(ctx, l); err != nil {
+		return err
+	}
+	if err := s.saveLocal(ctx, l); err != nil {
+		return err
+	}
+	if _, err := s.stop(ctx); err != nil {
+		return err
+	}
+	if s.journal().Diverged {
+		return refuse(fmt.Sprintf("%s may hold writes that exist nowhere else: PostgreSQL had left recovery", s.cfg.Dataset),
+			"look at it, then move or destroy it by hand")
+	}
+	return s.setAside(ctx, l)
+}
+
+// discardOld destroys the copy that was set aside, and for a seed the received data
+// that shares nothing with what comes.
+func (s *Service) discardOld(ctx context.Context) (resync.Event, error) {
+	old, err := s.readTree(ctx, s.cfg.old())
+	if err != nil {
+		return "", fmt.Errorf("discard: %w", err)
+	}
+	if old.exists() {
+		if err := s.destroyOld(ctx, old); err != nil {
+			return s.notDiscarded(ctx, old, err)
+		}
+		s.log.Warn().Str("dataset", string(s.cfg.old())).Str("mode", string(s.cfg.Mode)).Msg("the broken copy is destroyed for room")
+	}
+	if err := s.discardBranches(ctx); err != nil {
+		return "", fmt.Errorf("discard: %w", err)
+	}
+	if err := s.awaitRoom(ctx); err != nil {
+		return "", fmt.Errorf("discard: %w", err)
+	}
+	return resync.EventDiscarded, nil
+}
+
+// destroyOld checks once more, right before, what may not go.
+func (s *Service) destroyOld(ctx context.Context, old live) error {
+	if s.resumed {
+		if err := s.freeOld(ctx); err != nil {
+			return err
+		}
+	}
+	marks := old.tree[0].Marks
+	adopted := marks[messages.PropReplaced] != "" && s.cfg.Adopt
+	if marks[messages.PropDiverged] != "" || s.journal().Diverged || !old.ours() && !adopted {
+		return refuse(fmt.Sprintf("%s is not to be destroyed: it is not ours, or may hold writes that exist nowhere else", s.cfg.old()), "look at it")
+	}
+	if adopted {
+		if err := s.adopt(ctx, old); err != nil {
+			return err
+		}
+	}
+	// From here on there is no way back: half of a copy must never be started.
+	if err := s.zfs.SetProperties(ctx, s.cfg.old(), map[string]string{propDiscarded: string(s.journal().ID)}); err != nil {
+		return err
+	}
+	return s.zfs.DestroyDataset(ctx, s.cfg.old())
+}
+
+// propDiscarded marks a copy that is being destroyed: it is whole no more, perhaps.
+const propDiscarded = "pgresync:discarded"
+
+// notDiscarded goes back as long as nothing of the copy is gone.
+func (s *Service) notDiscarded(ctx context.Context, before live, cause error) (resync.Event, error) {
+	cause = fmt.Errorf("discard: %w", cause)
+	if ctx.Err() != nil || before.tree[0].Marks[propDiscarded] != "" {
+		return "", cause
+	}
+	now, err := s.readTree(ctx, s.cfg.old())
+	if err != nil || len(now.tree) < len(before.tree) {
+		return "", errors.Join(cause, err)
+	}
+	if err := s.zfs.InheritProperty(ctx, s.cfg.old(), propDiscarded); err != nil {
+		return "", errors.Join(cause, err)
+	}
+	remedy, _ := remedyOf(cause)
+	if remedy == "" {
+		remedy = fmt.Sprintf("find out what keeps %s, then: %s", s.cfg.Dataset, s.triggerCommand())
+	}
+	s.later(func(n *resync.Journal) { n.Error, n.Remedy, n.Incurable = cause.Error(), remedy, true })
+	return resync.EventKept, nil
+}
+
+// discardBranches is for a seed: the lineage's other branches are as large as the
+// database, and no base of anything that the publisher can send.
+func (s *Service) discardBranches(ctx context.Context) error {
+	m, err := s.manifest(ctx)
+	if err != nil {
+		return err
+	}
+	pp, err := s.passPlan(ctx, m)
+	if err != nil || !seeds(pp) || s.cfg.Mode != ModeDiscardBroken {
+		return err
+	}
+	tree, err := s.zfs.List(ctx, s.cfg.Lineage)
+	if err != nil {
+		return err
+	}
+	for _, d := range tree {
+		name, ok := s.topBranch(d.Name)
+		if !ok || name == pp.Branch {
+			continue
+		}
+		err := s.zfs.DestroyDataset(ctx, d.Name)
+		if errors.Is(err, messages.ErrBusy) {
+			continue // a copy that was kept for the operator is a clone of it
+		}
+		if err != nil {
+			return err
+		}
+		s.log.Warn().Str("dataset", string(d.Name)).Msg("received data destroyed for room: the publisher has no base in common with it")
+	}
+	return nil
+}
+
+// awaitRoom waits until what was destroyed is free: OpenZFS frees behind the
+// command (zpoolprops(7), freeing).
+func (s *Service) awaitRoom(ctx context.Context) error {
+	const pause, quiet = 2 * time.Second, 3
+	last, unchanged := uint64(0), 0
+	for unchanged < quiet {
+		room, err := s.room(ctx)
+		if err != nil {
+			return err
+		}
+		if room > last {
+			last, unchanged = room, 0
+		} else {
+			unchanged++
+		}
+		if err := s.pause(ctx, pause); err != nil {
+			return err
+		}
+	}
+	return nil
+}
