@@ -97,7 +97,7 @@ func (s *Service) prove(ctx context.Context) (resync.Event, error) {
 	want := s.want(ctx, m)
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
-	for {
+	for revived := false; ; {
 		if s.promoted(ctx) {
 			s.log.Warn().Str("resync", string(s.journal().ID)).Msg("the new copy was promoted before its proof was complete; it has replayed past the snapshot")
 			return resync.EventProven, nil
@@ -106,12 +106,33 @@ func (s *Service) prove(ctx context.Context) (resync.Event, error) {
 		if ok {
 			return resync.EventProven, nil
 		}
+		// Once: a server that ends by itself would end again.
+		if !revived && s.ended(ctx) {
+			revived = true
+			s.log.Warn().Str("resync", string(s.journal().ID)).Msg("PostgreSQL ended before its proof was complete; it is started again")
+			if err := s.startNew(ctx); err != nil {
+				return "", fmt.Errorf("prove: %w", err)
+			}
+		}
 		select {
 		case <-ctx.Done():
 			return "", fmt.Errorf("prove that the standby streams within %s: %s", s.cfg.ProveTimeout, missing)
 		case <-tick.C:
 		}
 	}
+}
+
+// ended reports whether the new copy's server is known to run no more.
+func (s *Service) ended(ctx context.Context) bool {
+	if _, err := s.db.Identity(ctx); err == nil {
+		return false
+	}
+	_, srv, err := s.newServer(ctx)
+	if err != nil {
+		return false
+	}
+	running, err := srv.Running(ctx)
+	return err == nil && !running
 }
 
 // promoted reports whether the new copy has left recovery by a promotion, which
