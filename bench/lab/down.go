@@ -29,7 +29,11 @@ func downTimes(ctx context.Context, o options, stdout io.Writer) error {
 	// The daily budget is for standbys that are resynced by themselves.
 	ro := faults.RigOptions{Idle: true, Follower: map[string]string{"PGRESYNC_LOG_LEVEL": "debug"}}
 	return withRig(ctx, o, ro, stdout, func(r *faults.Rig) error {
+		began := time.Now()
 		for i := range o.repeat {
+			if time.Since(began) > o.limit {
+				break
+			}
 			one, err := downInResync(ctx, r, uint64(i), o.change)
 			if err != nil {
 				return fmt.Errorf("resync %d: %w", i+1, err)
@@ -71,7 +75,14 @@ func downInResync(ctx context.Context, r *faults.Rig, serial uint64, change int6
 		}
 	}
 	j, err := r.Journal(ctx)
+	if err != nil {
+		return report.Run{}, err
+	}
 	run.Values["reported s"] = float64(j.DownMillis) / 1000
+	// What the machine makes of one command, for those who compare machines.
+	began := time.Now()
+	_, err = r.Standby.Run(ctx, "zfs", "list", r.Standby.Live())
+	run.Values["one zfs list s"] = time.Since(began).Seconds()
 	return run, err
 }
 

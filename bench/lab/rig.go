@@ -13,7 +13,7 @@ import (
 
 // withRig runs f on a primary and a standby that streams from it.
 func withRig(ctx context.Context, o options, ro faults.RigOptions, stdout io.Writer, f func(r *faults.Rig) error) (err error) {
-	ro.Bin, ro.Out, ro.Scratch = o.bin, o.out, o.scratch
+	ro.Bin, ro.Out, ro.Scratch, ro.NoGates = o.bin, o.out, o.scratch, true
 	ro.Say = func(format string, args ...any) { _, _ = fmt.Fprintf(stdout, format+"\n", args...) }
 	r, err := faults.NewRig(ctx, ro)
 	if err != nil {

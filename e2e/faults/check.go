@@ -108,7 +108,7 @@ func (r *Rig) Untouched(ctx context.Context) error {
 // clean has the collectors run, and looks for what they left.
 func (r *Rig) clean(ctx context.Context) error {
 	for n, sidecar := range map[*world.Node]string{r.Primary: messages.SidecarPrimary, r.Standby: messages.SidecarSecondary} {
-		err := world.Until(ctx, "the collector of "+n.Name+" to leave nothing", patience, func(ctx context.Context) (bool, string) {
+		err := world.Until(ctx, "the collector of "+n.Name+" to leave nothing", 2*patience, func(ctx context.Context) (bool, string) {
 			if _, err := r.ask(ctx, n, sidecar, messages.OperatorRequest{V: messages.Version}); err != nil {
 				return false, err.Error()
 			}
@@ -130,7 +130,9 @@ func (r *Rig) ask(ctx context.Context, n *world.Node, sidecar string, q messages
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	// The collector waits for its turn, and an emulated machine takes its time; one that
+	// is asked again meanwhile has the more to do.
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
 	defer cancel()
 	m, err := r.nc.RequestWithContext(ctx, r.subjects().Operator(messages.NodeName(n.Name), sidecar, messages.VerbCleanup), body)
 	if err != nil {

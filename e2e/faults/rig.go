@@ -41,7 +41,7 @@ type Rig struct {
 
 // quick are settings for a machine that is emulated, and for tests that wait.
 var quick = map[string]string{
-	"PGRESYNC_CHECK_INTERVAL": "2s", "PGRESYNC_DEBOUNCE": "2s", "PGRESYNC_CONVERGE_PASSES": "1",
+	"PGRESYNC_CHECK_INTERVAL": "5s", "PGRESYNC_DEBOUNCE": "2s", "PGRESYNC_CONVERGE_PASSES": "1",
 	"PGRESYNC_BACKOFF_MIN": "1s", "PGRESYNC_BACKOFF_MAX": "5s", "PGRESYNC_PROVE_TIMEOUT": "60s",
 	"PGRESYNC_RESYNC_BUDGET": "30", "PGRESYNC_LOG_LEVEL": "info", "PGRESYNC_SAME_FAILURE": "8",
 }
@@ -57,6 +57,8 @@ type RigOptions struct {
 	Documents int64
 	// Idle is for a primary without load.
 	Idle bool
+	// NoGates has the sidecars call zfs itself, for measurements.
+	NoGates bool
 	// PoolSize is in bytes; 0 for enough.
 	PoolSize int64
 	// Follower are settings of the standby's sidecar, over those for quick tests.
@@ -171,8 +173,15 @@ func (r *Rig) heal(ctx context.Context) error {
 	return errors.Join(r.Standby.FreePool(ctx), r.gate.Open(), r.primaryGate.Open())
 }
 
+func (r *Rig) through(g *world.Gate) map[string]string {
+	if r.o.NoGates {
+		return map[string]string{}
+	}
+	return g.Env()
+}
+
 func (r *Rig) startPublisher(ctx context.Context) error {
-	env := r.primaryGate.Env()
+	env := r.through(r.primaryGate)
 	maps.Copy(env, map[string]string{"PGRESYNC_GATHER": "0s", "PGRESYNC_LINGER": "5s", "PGRESYNC_LOG_LEVEL": "info"})
 	mark := len(r.Primary.Log(world.Primary))
 	var err error
@@ -195,7 +204,7 @@ func (r *Rig) Follow(ctx context.Context, env map[string]string) error {
 			return err
 		}
 	}
-	all := r.gate.Env()
+	all := r.through(r.gate)
 	maps.Copy(all, quick)
 	maps.Copy(all, r.o.Follower)
 	maps.Copy(all, env)

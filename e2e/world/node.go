@@ -165,7 +165,7 @@ func (n *Node) close(ctx context.Context) error {
 // destroyPool retries: the kernel takes a namespace's mounts down behind its last
 // process.
 func (n *Node) destroyPool(ctx context.Context) error {
-	return Until(ctx, "the end of pool "+n.Pool(), 30*time.Second, func(ctx context.Context) (bool, string) {
+	return Until(ctx, "the end of pool "+n.Pool(), 3*time.Minute, func(ctx context.Context) (bool, string) {
 		err := runAll(ctx, []string{"zpool", "destroy", "-f", n.Pool()})
 		if err != nil {
 			return false, err.Error()

@@ -142,7 +142,7 @@ func (w *World) natsCommand(args []string) []string {
 // Close ends every process of every node, destroys the pools and takes the network
 // down. It does not give up at the first failure.
 func (w *World) Close() error {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	var errs []error
 	if w.here != nil {
