@@ -34,7 +34,8 @@ COVER_MIN ?= 90
 GOLANGCI_LINT_VERSION := v2.15.0
 NATSCLI_VERSION := v0.5.1
 GOVULNCHECK_VERSION := v1.9.0
-NFPM_VERSION := v2.48.0
+# The last with which no module comes from a host that few proxies serve.
+NFPM_VERSION := v2.45.2
 CYCLONEDX_VERSION := v1.10.0
 GOLANGCI_LINT := $(TOOLS)/golangci-lint-$(GOLANGCI_LINT_VERSION)
 NATS := $(TOOLS)/nats-$(NATSCLI_VERSION)

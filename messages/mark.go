@@ -26,6 +26,9 @@ const (
 	PropStandbys = "pgresync:standbys"
 	// PropResync is the resync that made a live, next or old dataset.
 	PropResync = "pgresync:resync"
+	// PropSeeded is the resync that made a live dataset for somebody else to start
+	// PostgreSQL on: its slot and its connection are not ours.
+	PropSeeded = "pgresync:seeded"
 	// PropReplaced is the time a dataset that was here before us was set aside.
 	PropReplaced = "pgresync:replaced"
 	// PropPaused holds a PauseRecord while a node does nothing by itself: on a

@@ -44,6 +44,14 @@ type OperatorRequest struct {
 	All bool `json:"all,omitempty"`
 	// Resume lifts a pause first (resync).
 	Resume bool `json:"resume,omitempty"`
+	// HandOver asks for a copy whose start is the asker's business (resync). He asks
+	// again, with Resync, until it is in place: when he falls silent before that,
+	// nothing is switched.
+	HandOver bool `json:"hand_over,omitempty"`
+	// DataDir is where he will start PostgreSQL; another place is refused.
+	DataDir string `json:"data_dir,omitempty"`
+	// Resync is the one that was begun for him.
+	Resync ResyncID `json:"resync,omitempty"`
 }
 
 // DecodeOperatorRequest reads the body of a request for verb; an empty or blank
@@ -64,8 +72,8 @@ func DecodeOperatorRequest(verb OperatorVerb, b []byte) (OperatorRequest, error)
 
 // Validate reports what is wrong with the document.
 func (r *OperatorRequest) Validate() error {
-	if len(r.By) > 256 || len(r.Reason) > 1024 {
-		return errors.New("by or reason: too long (256 and 1024 bytes are allowed)")
+	if len(r.By) > 256 || len(r.Reason) > 1024 || len(r.DataDir) > 1024 {
+		return errors.New("by, reason or data_dir: too long (256 and 1024 bytes are allowed)")
 	}
 	return version(r.V)
 }
@@ -76,6 +84,12 @@ func (r *OperatorRequest) fits(verb OperatorVerb) error {
 		return fmt.Errorf("dry_run: %s has no dry run", verb)
 	case (r.Full || r.All || r.Resume) && verb != VerbResync:
 		return fmt.Errorf("full, all or resume: they mean nothing to %s", verb)
+	case r.HandOver && verb != VerbResync:
+		return fmt.Errorf("hand_over: it means nothing to %s", verb)
+	case (r.DataDir != "" || r.Resync != "") && !r.HandOver:
+		return errors.New("data_dir or resync: they belong to hand_over")
+	case r.HandOver && (r.DryRun || r.All):
+		return errors.New("hand_over: it has no dry run, and is for one node")
 	}
 	return nil
 }

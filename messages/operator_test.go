@@ -22,6 +22,10 @@ func TestOperatorRequestsSayOnlyWhatTheirVerbUses(t *testing.T) {
 		{"a pause has no dry run", messages.VerbPause, `{"dry_run":true}`, false},
 		{"a cleanup cannot be full", messages.VerbCleanup, `{"full":true}`, false},
 		{"a snapshot resumes nothing", messages.VerbSnapshot, `{"resume":true}`, false},
+		{"a copy for somebody else to start", messages.VerbResync, `{"hand_over":true,"data_dir":"/srv/pg/17"}`, true},
+		{"a pause hands nothing over", messages.VerbPause, `{"hand_over":true}`, false},
+		{"all nodes hand nothing over", messages.VerbResync, `{"hand_over":true,"all":true}`, false},
+		{"a directory without a copy", messages.VerbResync, `{"data_dir":"/srv/pg/17"}`, false},
 		{"unknown fields", messages.VerbResync, `{"dryrun":true}`, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

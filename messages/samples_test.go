@@ -162,7 +162,7 @@ func samples() []sample {
 		},
 		{"status", sampleStatus(&id), func() messages.Document { return &messages.NodeStatus{} }},
 		{
-			"operator-request", &messages.OperatorRequest{V: 1, By: "dba", Reason: "test", DryRun: true, Full: true, All: true, Resume: true},
+			"operator-request", &messages.OperatorRequest{V: 1, By: "dba", Reason: "test", DryRun: true, Full: true, All: true, Resume: true, HandOver: true, DataDir: "/srv/pg/17", Resync: resyncID},
 			func() messages.Document { return &messages.OperatorRequest{} },
 		},
 		{"operator-reply", sampleReply(&id), func() messages.Document { return &messages.OperatorReply{} }},

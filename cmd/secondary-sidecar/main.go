@@ -28,5 +28,5 @@ var about = settings.About{
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	return settings.Run(ctx, about, serve, args, stdout, stderr, sidecar.DoctorVerb(examine))
+	return settings.Run(ctx, about, serve, args, stdout, stderr, sidecar.DoctorVerb(examine), seedVerb())
 }

@@ -122,23 +122,30 @@ func serve(ctx context.Context, cfg Config, log zerolog.Logger) error {
 	if err := daemon.Keep(ctx, log, "provision", link.Provision, daemon.KeepOptions{}); err != nil {
 		return err
 	}
-	reader, err := stream.NewReader(link.JetStream(), stream.Config{
-		Cluster: cfg.Cluster, Publishers: link.Publishers(), RateLimit: uint64(cfg.RateLimit), StallTimeout: cfg.StallTimeout, CutTimeout: cfg.CutTimeout,
-	})
+	svc, err := newService(cfg, link, zfs, db, log)
 	if err != nil {
 		return err
 	}
-	client := bus.NewClient(link)
-	svc := secondary.New(serviceConfig(cfg), secondary.Deps{
-		ZFS: zfs, Database: db, Follower: db, Postgres: postgres{cfg, pgops.NewPreparer(cfg.PG.BinDir)}, Processes: processes{},
-		Hooks:   newHooks(cfg),
-		Primary: publisher{client, link}, Downloads: downloads{reader}, Estimates: client, Announce: link, Now: time.Now, Log: log,
-	})
 	return sidecar.Run(ctx, log, &cfg.Common, link,
 		sidecar.Loop{Name: "resync", Run: svc.Run},
 		sidecar.Loop{Name: "operator", Run: func(ctx context.Context) error { return link.ServeOperator(ctx, operator(svc)) }},
 		sidecar.Loop{Name: "triggers", Run: func(ctx context.Context) error { return triggers(ctx, cfg, link, svc) }},
 	)
+}
+
+func newService(cfg Config, link *bus.Bus, zfs *zfsops.ZFS, db *pgops.Database, log zerolog.Logger) (*secondary.Service, error) {
+	reader, err := stream.NewReader(link.JetStream(), stream.Config{
+		Cluster: cfg.Cluster, Publishers: link.Publishers(), RateLimit: uint64(cfg.RateLimit), StallTimeout: cfg.StallTimeout, CutTimeout: cfg.CutTimeout,
+	})
+	if err != nil {
+		return nil, err
+	}
+	client := bus.NewClient(link)
+	return secondary.New(serviceConfig(cfg), secondary.Deps{
+		ZFS: zfs, Database: db, Follower: db, Postgres: postgres{cfg, pgops.NewPreparer(cfg.PG.BinDir)}, Processes: processes{},
+		Hooks:   newHooks(cfg),
+		Primary: publisher{client, link}, Downloads: downloads{reader}, Estimates: client, Announce: link, Now: time.Now, Log: log,
+	}), nil
 }
 
 // operator is what this sidecar does for its operator.

@@ -63,6 +63,9 @@ type Journal struct {
 	// Consent is the operator's word, or the policy's, that a node out of recovery may
 	// be replaced (I-1).
 	Consent bool `json:"consent,omitempty"`
+	// HandOver says that the start of the new copy is somebody else's: it is tried once,
+	// and proven when he has started it.
+	HandOver bool `json:"hand_over,omitempty"`
 	// DownSince is when PostgreSQL was asked to stop.
 	DownSince time.Time `json:"down_since,omitzero"`
 	// DownMillis is from DownSince to the new copy's first answer.

@@ -14,6 +14,8 @@ var table = []Row{
 	{m.PhaseStaging, EventStale, m.PhasePlanning, ActionPlan, "without the WAL from its start on the copy could never stream (I-8)"},
 	{m.PhaseStopping, EventStopped, m.PhaseSwitching, ActionSwitch, "no postmaster runs on the dataset that is renamed (I-1)"},
 	{m.PhaseSwitching, EventSwitched, m.PhaseStarting, ActionStartServer, "the new copy is in place, the old one set aside"},
+	{m.PhaseSwitching, EventHandedOver, m.PhaseIdle, ActionLeave, "the new copy is in place; who asked for it starts PostgreSQL himself"},
+	{m.PhaseIdle, EventProven, m.PhaseIdle, ActionFinish, "a copy that was handed over streams past the stop LSN: the old copy may go (I-3)"},
 	{m.PhaseStarting, EventStarted, m.PhaseProving, ActionProve, "running is not streaming (PG-5)"},
 	{m.PhaseProving, EventProven, m.PhaseIdle, ActionFinish, "it streams past the stop LSN: the old copy may go (I-3)"},
 

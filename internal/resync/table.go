@@ -25,11 +25,13 @@ const (
 	EventStale     Event = "stale"     // the WAL from the snapshot on is not sure any more
 	EventStopped   Event = "stopped"   // PostgreSQL is proven to be down
 	EventSwitched  Event = "switched"  // the coming copy is where the old one was
-	EventStarted   Event = "started"   // PostgreSQL runs on it, in recovery
-	EventProven    Event = "proven"    // it streams, past the stop LSN
-	EventFailed    Event = "failed"    // and trying again may help
-	EventIncurable Event = "incurable" // and a resync cannot cure it (I-12)
-	EventReverted  Event = "reverted"  // the old copy is back and runs as before
+	// EventHandedOver is EventSwitched where the start is somebody else's.
+	EventHandedOver Event = "handed-over"
+	EventStarted    Event = "started"   // PostgreSQL runs on it, in recovery
+	EventProven     Event = "proven"    // it streams, past the stop LSN
+	EventFailed     Event = "failed"    // and trying again may help
+	EventIncurable  Event = "incurable" // and a resync cannot cure it (I-12)
+	EventReverted   Event = "reverted"  // the old copy is back and runs as before
 	// EventRevertedIncurable is raised in place of EventReverted when the journal says Incurable.
 	EventRevertedIncurable Event = "reverted-incurable"
 	EventGaveUp            Event = "gave-up"   // the budget of attempts is spent
@@ -53,10 +55,13 @@ const (
 	ActionStopServer  Action = "stop-server"  // stop PostgreSQL, prove that it is down
 	ActionSwitch      Action = "switch"       // rename live to old and next to live, mount
 	ActionStartServer Action = "start-server" // start, check that it is in recovery
-	ActionProve       Action = "prove"        // wait for the proof of rejoin
-	ActionRevert      Action = "revert"       // bring the old copy back, start it if it ran
-	ActionBackOff     Action = "back-off"     // wait until the journal's due time
-	ActionAlarm       Action = "alarm"        // tell the operator reason and remedy; wait
+	// ActionLeave leaves everything as it is, old copy and slot included, until whoever
+	// starts the new copy has done so and it streams.
+	ActionLeave   Action = "leave"
+	ActionProve   Action = "prove"    // wait for the proof of rejoin
+	ActionRevert  Action = "revert"   // bring the old copy back, start it if it ran
+	ActionBackOff Action = "back-off" // wait until the journal's due time
+	ActionAlarm   Action = "alarm"    // tell the operator reason and remedy; wait
 	// ActionFinish removes what a resync left behind: the old copy and its slot only
 	// where the journal says Proven, and whatever ActionForget does.
 	ActionFinish Action = "finish"

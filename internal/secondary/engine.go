@@ -56,6 +56,9 @@ func resting(p messages.Phase) bool {
 func (s *Service) watch(ctx context.Context, j resync.Journal) (bool, error) {
 	s.resumed = false
 	d := s.diagnose(ctx)
+	if again, err := s.attend(ctx, j); again || err != nil {
+		return again, err
+	}
 	active := s.pausedNow() == nil
 	if active && j.Phase == messages.PhaseIdle {
 		s.tidyWhenDue(ctx)

@@ -19,6 +19,8 @@ type live struct {
 	resync   messages.ResyncID
 	// keptIn has the local files of one that is gone; its tree is then only a shape.
 	keptIn string
+	// seeded says that PostgreSQL on it is somebody else's to start.
+	seeded bool
 }
 
 func (l live) exists() bool { return len(l.tree) > 0 }
@@ -48,6 +50,7 @@ func (s *Service) readTree(ctx context.Context, root messages.Dataset) (live, er
 		return live{}, fmt.Errorf("read dataset %s: %w", root, err)
 	}
 	l := live{tree: tree, resync: messages.ResyncID(tree[0].Marks[messages.PropResync])}
+	l.seeded = l.resync != "" && tree[0].Marks[messages.PropSeeded] == string(l.resync)
 	if packed := tree[0].Marks[messages.PropManifest]; packed != "" {
 		m := &messages.Manifest{}
 		if err := messages.UnpackProperty(packed, m); err != nil {
@@ -105,11 +108,12 @@ func (s *Service) gather(ctx context.Context) plan.Facts {
 		f.DataPresent = true // not known to be gone
 		return f
 	}
-	if l.resync != "" {
+	guided := l.resync != "" && !l.seeded // slot and connection are of our making
+	if guided {
 		f.SlotName = messages.SlotName(s.cfg.Node, l.resync)
 	}
 	s.gatherDatabase(ctx, &f)
-	f.Misdirected = l.resync != "" && s.misdirected(ctx, f)
+	f.Misdirected = guided && s.misdirected(ctx, f)
 	s.gatherServer(ctx, l, &f)
 	f.Streamed = s.streamed
 	if f.Local != nil {

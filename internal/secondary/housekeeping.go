@@ -42,8 +42,18 @@ func (s *Service) disposeOld(ctx context.Context) error {
 	}
 	j := s.journal()
 	if !j.Proven {
+		if live, err := s.readLive(ctx); err != nil || live.seeded {
+			return err // it waits for the one who asked for the live copy
+		}
 		return fmt.Errorf("dataset %s is there although no resync was proven; it is left for the operator", s.cfg.old())
 	}
+	return s.retireOld(ctx, l)
+}
+
+// retireOld lets the previous copy go, or sets it aside for the operator. The caller
+// knows that the copy after it streamed.
+func (s *Service) retireOld(ctx context.Context, l live) error {
+	j := s.journal()
 	// A boot in the middle of the switch may have mounted it.
 	if err := s.unmountAll(ctx, l.tree); err != nil {
 		return fmt.Errorf("remove the previous copy: %w", err)
@@ -64,7 +74,7 @@ func (s *Service) disposeOld(ctx context.Context) error {
 			return err
 		}
 	}
-	err = s.zfs.DestroyDataset(ctx, s.cfg.old())
+	err := s.zfs.DestroyDataset(ctx, s.cfg.old())
 	if errors.Is(err, messages.ErrNotOurs) {
 		// Somebody else's snapshots are in it (a periodic snapshot tool's, say).
 		return s.keepAside(ctx, err)
@@ -111,11 +121,16 @@ func (s *Service) dropSlots(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if l.resync == "" {
+	switch {
+	case l.resync == "":
 		return s.releaseSlot(ctx)
+	case l.seeded && !s.journal().Proven:
+		return s.releaseSlot(ctx) // of one that was tried since
 	}
-	_, err = s.primary.Slot(ctx, l.resync, messages.SlotKeep)
-	return err
+	if _, err = s.primary.Slot(ctx, l.resync, messages.SlotKeep); err != nil || !l.seeded {
+		return err
+	}
+	return s.releaseBridge(ctx, l.resync)
 }
 
 // releaseSlot drops the slot of a resync that made no copy.

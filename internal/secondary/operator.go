@@ -34,6 +34,9 @@ func (s *Service) Resync(ctx context.Context, r messages.OperatorRequest) (*mess
 			return nil, err
 		}
 	}
+	if r.HandOver {
+		return s.handOver(ctx, r)
+	}
 	joins := !resting(s.journal().Phase)
 	target := messages.TriggerTarget{Node: s.cfg.Node}
 	if r.All {

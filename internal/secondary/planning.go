@@ -20,6 +20,9 @@ func (s *Service) plan(ctx context.Context) (resync.Event, error) {
 	if err := s.gates(ctx, f); err != nil {
 		return "", fmt.Errorf("plan: %w", err)
 	}
+	if err := s.stoppedByAsker(ctx); err != nil {
+		return "", fmt.Errorf("plan: %w", err)
+	}
 	branches, err := s.branches(ctx)
 	if err != nil {
 		return "", fmt.Errorf("plan: %w", err)

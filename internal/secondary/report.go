@@ -26,6 +26,8 @@ func (s *Service) announcePhase(j resync.Journal, on resync.Event) {
 	case j.Phase == messages.PhaseNeedsOperator:
 		e.Type = messages.EventNeedsOperator
 		e.Text = fmt.Sprintf("node %s needs its operator: %s; %s", s.cfg.Node, j.Error, j.Remedy)
+	case on == resync.EventHandedOver:
+		e.Text = fmt.Sprintf("node %s: the copy of resync %s is in place; who asked for it starts PostgreSQL", s.cfg.Node, j.ID)
 	case on == resync.EventProven:
 		e.Type = messages.EventRejoined
 		e.Text = fmt.Sprintf("node %s streams again after resync %s", s.cfg.Node, j.ID)

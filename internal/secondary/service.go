@@ -62,6 +62,7 @@ type Service struct {
 	bases      []messages.SnapshotID
 	paused     *messages.Pause
 	moving     *messages.TransferReport
+	asker      asker
 
 	// Only the engine touches these.
 	previous plan.Diagnosis

@@ -116,6 +116,7 @@ func (p pubHand) Facts(ctx context.Context) (*messages.PrimaryFacts, error) {
 	}
 	serving := p.serving()
 	streaming := serving != nil && p.streams(serving) == ""
+	f.Streaming = streaming && serving.slot == "" // by a slot that is not ours, or none
 	for _, name := range slices.Sorted(maps.Keys(pub.slots)) {
 		active := streaming && serving.slot == name
 		f.Streaming = f.Streaming || active

@@ -159,6 +159,9 @@ func (s *Service) build(ctx context.Context, m *messages.Manifest, l live, sites
 		}
 		if st.name == "" {
 			props[messages.PropManifest] = packed
+			if j.HandOver {
+				props[messages.PropSeeded] = string(j.ID)
+			}
 		}
 		target := s.cfg.next().Child(st.name)
 		if d.Travels {
@@ -267,6 +270,10 @@ func (s *Service) setup(ctx context.Context, m *messages.Manifest, sites []site)
 	}
 	for _, t := range m.Layout.Tablespaces {
 		out.Tablespaces[t.OID] = final(t.Place)
+	}
+	if s.journal().HandOver {
+		out.SlotName = "" // the slot only bridges the time until the asker has one
+		return out, s.wanted(out.FinalDataDir)
 	}
 	return out, nil
 }

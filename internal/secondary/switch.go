@@ -22,6 +22,9 @@ func (s *Service) stop(ctx context.Context) (resync.Event, error) {
 	if err != nil {
 		return "", fmt.Errorf("stop: %w", err)
 	}
+	if err := s.asked(); err != nil {
+		return "", fmt.Errorf("stop: %w", err)
+	}
 	if !l.exists() || l.resync == s.journal().ID {
 		return resync.EventStopped, nil // nothing before us, or switched already
 	}
@@ -34,7 +37,10 @@ func (s *Service) stop(ctx context.Context) (resync.Event, error) {
 		return "", fmt.Errorf("stop: %w", err)
 	}
 	if !running {
-		return resync.EventStopped, s.noteStopped(ctx, srv)
+		return resync.EventStopped, s.noteStopped(ctx, l, srv)
+	}
+	if s.journal().HandOver {
+		return "", stillRuns(dir)
 	}
 	promoted, err := s.recheck(ctx, srv)
 	if err != nil {
@@ -53,7 +59,10 @@ func (s *Service) stop(ctx context.Context) (resync.Event, error) {
 
 // noteStopped keeps the data of a server that was stopped after it had left
 // recovery, or may have been: it may hold writes that exist nowhere else.
-func (s *Service) noteStopped(ctx context.Context, srv Server) error {
+func (s *Service) noteStopped(ctx context.Context, l live, srv Server) error {
+	if state, err := s.handed(ctx, l, srv); err == nil && state == handedUnstarted {
+		return nil
+	}
 	left, err := s.leftRecovery(ctx, srv)
 	if err != nil {
 		s.log.Warn().Err(err).Msg("pg_control of the old copy cannot be read; the copy will be kept")
@@ -143,24 +152,40 @@ func (s *Service) switchOver(ctx context.Context) (resync.Event, error) {
 	if err := s.settle(ctx); err != nil {
 		return "", fmt.Errorf("switch: %w", err)
 	}
+	if s.journal().HandOver {
+		// There is no proof to wait for: a boot must find the new copy from now on.
+		if err := s.settleBoot(ctx); err != nil {
+			return "", fmt.Errorf("switch: %w", err)
+		}
+		return resync.EventHandedOver, nil
+	}
 	return resync.EventSwitched, nil
 }
 
 // setAside unmounts the live tree and renames it. It fails without a change when
 // PostgreSQL runs on it (I-1) or a mount is busy.
 func (s *Service) setAside(ctx context.Context, l live) error {
-	if dir, srv, err := s.server(ctx, l); err != nil {
+	dir, srv, err := s.server(ctx, l)
+	if err != nil {
 		return err
-	} else if srv != nil {
+	}
+	if srv != nil {
 		if running, err := srv.Running(ctx); err != nil || running {
 			return errors.Join(err, byOthers(dir, srv))
 		}
+	}
+	state, err := s.handed(ctx, l, srv)
+	if err != nil {
+		s.log.Warn().Err(err).Msg("pg_control of a copy that was handed over cannot be read; the copy will be kept")
 	}
 	if err := s.markAside(ctx, l); err != nil {
 		return err
 	}
 	if err := s.unmountAll(ctx, l.tree); err != nil {
 		return s.named(l, err)
+	}
+	if gone, err := s.retireHanded(ctx, l, state); err != nil || gone {
+		return err
 	}
 	return s.zfs.Rename(ctx, s.cfg.Dataset, s.cfg.old())
 }
