@@ -241,6 +241,13 @@ test-packages: packages lab-binaries ## checks the units with systemd-analyze; i
 		--env PGRESYNC_TEST_MUST_RUN=1 --env PGRESYNC_TEST_DEB=pgresync.deb --artifacts '$(ARTIFACTS)/packages' \
 		-- ./packaging.test -test.v -test.timeout $(LAB_TIMEOUT)s -test.run TestDeb
 
+.PHONY: test-patroni
+test-patroni: lab-binaries ## Debian's Patroni makes a replica with pgresync, again, and without it, in the lab
+	scripts/patroni-tools bin/patroni-tools
+	$(BUILD_TEST) -o bin/patroni.test ./contrib/patroni
+	lab/run $(LAB_FLAGS) --timeout $(LAB_TIMEOUT) $(PUT) --put bin/patroni.test --put bin/patroni-tools --put contrib/patroni/pgresync-seed \
+		--env PGRESYNC_TEST_MUST_RUN=1 --artifacts '$(ARTIFACTS)/patroni' -- ./patroni.test -test.v -test.timeout $(LAB_TIMEOUT)s
+
 .PHONY: bench-binaries
 bench-binaries: $(NATS)
 	$(BUILD) -o bin/bench-native ./bench/native
