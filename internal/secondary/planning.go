@@ -43,6 +43,8 @@ func (s *Service) plan(ctx context.Context) (resync.Event, error) {
 		if err != nil {
 			return "", fmt.Errorf("plan: reserve slot: %w", err)
 		}
+		// A request may come while the housekeeping drops what its resync does not have yet.
+		s.released = ""
 		minStart, maxAge = slot.RestartLSN, 0
 		if j.Trigger || len(j.Passes) > 0 {
 			// An operator wants the present state, and another pass a shorter gap. Otherwise

@@ -209,8 +209,11 @@ func TestSeedIsRefused(t *testing.T) {
 		"while PostgreSQL runs":      {func(s *seeding) { s.startByOthers() }, "stop it first"},
 		"where we start PostgreSQL":  {func(s *seeding) { s.svc.cfg.AutoResync = true }, "by itself as well"},
 		"when the publisher is away": {func(s *seeding) { s.cutUntil = time.Now().Add(time.Hour) }, "network is cut"},
-		"while a resync runs":        {func(s *seeding) { s.svc.j.Phase = messages.PhaseReceiving; s.svc.j.ID = messages.NewResyncID(time.Now()) }, "is receiving"},
-		"for another directory":      {func(s *seeding) { s.svc.cfg.Mountpoint = "/elsewhere" }, "asked for is"},
+		"while a resync runs": {func(s *seeding) {
+			s.svc.j.Phase = messages.PhaseReceiving
+			s.svc.j.ID = messages.NewResyncID(time.Now())
+		}, "is receiving"},
+		"for another directory": {func(s *seeding) { s.svc.cfg.Mountpoint = "/elsewhere" }, "asked for is"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			withManager(t, true, func(s seeding) {
