@@ -83,7 +83,7 @@ func newcomerTypes(t *testing.T, w *world.World, bin string, b block) []string {
 	if err != nil {
 		t.Fatalf("%s: %v", n.Name, err)
 	}
-	back := strings.NewReplacer(n.Pool()+"/", "tank/", "10.77.0.", "10.0.0.", "lab/in", "usr/bin").Replace(got)
+	back := strings.NewReplacer(n.Pool(), "tank", "10.77.0.", "10.0.0.").Replace(got)
 	return strings.Split(back, "\n")
 }
 

@@ -2,6 +2,8 @@ package pgops
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"net"
 	"os"
 	"os/user"
@@ -32,6 +34,10 @@ func asRole(role, host string, dial dialFunc) dialFunc {
 		if network != "unix" {
 			return dial(ctx, network, address)
 		}
-		return dialAs(ctx, uid, dial, network, address)
+		conn, err := dialAs(ctx, uid, dial, network, address)
+		if errors.Is(err, fs.ErrPermission) {
+			return dial(ctx, network, address) // the socket's directory is closed to that user
+		}
+		return conn, err
 	}
 }
