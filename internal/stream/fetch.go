@@ -160,19 +160,20 @@ type gather struct {
 func (g *gather) chunk() int { return max(1, (len(g.buf)+g.part.Chunks-1)/g.part.Chunks) }
 func (g *gather) batch() int { return max(1, g.limit.cap(pullRequest)/g.chunk()) }
 
-func (g *gather) cost(chunks int) int64 { return g.flight.cost(chunks * g.chunk()) }
+// cost is what n chunks take of the room in flight.
+func (g *gather) cost(n int) int64 { return int64(n) * g.flight.cost(g.chunk()) }
 
 // admit makes room in flight for one batch more. It waits only as long as nothing
 // of this part is on its way.
 func (g *gather) admit(ctx context.Context) error {
 	n := min(g.batch(), g.part.Chunks-g.admitted)
 	if g.admitted > g.chunks {
-		if g.flight.room.TryAcquire(int64(n) * g.cost(1)) {
+		if g.flight.room.TryAcquire(g.cost(n)) {
 			g.admitted += n
 		}
 		return nil
 	}
-	if err := g.flight.room.Acquire(ctx, int64(n)*g.cost(1)); err != nil {
+	if err := g.flight.room.Acquire(ctx, g.cost(n)); err != nil {
 		return context.Cause(ctx)
 	}
 	g.admitted += n
@@ -180,7 +181,7 @@ func (g *gather) admit(ctx context.Context) error {
 }
 
 // leave gives back the room of what did not come.
-func (g *gather) leave() { g.flight.room.Release(int64(g.admitted-g.chunks) * g.cost(1)) }
+func (g *gather) leave() { g.flight.room.Release(g.cost(g.admitted - g.chunks)) }
 
 // run keeps two requests under way, so that the next batch is being sent
 // while this one is read.
