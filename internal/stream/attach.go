@@ -112,9 +112,10 @@ func (u *upload) consumerOf(node messages.NodeName) string {
 }
 
 // consumed is the number of parts that all readers have; the caller holds mu.
-// A join under way counts as a reader that has none.
+// A join under way counts as a reader that has none, and where nobody reads nothing
+// is consumed: such an upload ends, and is not to send more before it does.
 func (u *upload) consumed() int {
-	if u.pins > 0 {
+	if u.pins > 0 || len(u.readers) == 0 {
 		return 0
 	}
 	least := u.ledger.next

@@ -18,6 +18,7 @@ import (
 // A cut that lasts many times the time after which a silent writer is given up:
 // neither side begins again.
 func TestLongCutGoesOnFromTheVerifiedBytes(t *testing.T) {
+	cut := time.Duration(scale(t, envCut, 12)) * time.Second
 	w := newWorld(t, nil)
 	w.cfg.StallTimeout = 8 * time.Second // the reader's; more than one call may take
 	o := &opener{data: noise(40*w.cfg.PartSize, 1)}
@@ -28,7 +29,7 @@ func TestLongCutGoesOnFromTheVerifiedBytes(t *testing.T) {
 			return err
 		}
 		w.server.Stop()
-		back := time.NewTimer(12 * time.Second)
+		back := time.NewTimer(cut)
 		defer back.Stop()
 		<-back.C
 		w.server.Start()

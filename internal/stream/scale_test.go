@@ -36,6 +36,7 @@ const (
 	envMiB    = "PGRESYNC_TEST_STREAM_MIB"    // size of a stream
 	envRounds = "PGRESYNC_TEST_STREAM_ROUNDS" // how many
 	envKills  = "PGRESYNC_TEST_STREAM_KILLS"  // of each kind
+	envCut    = "PGRESYNC_TEST_STREAM_CUT"    // for how long a line is cut, in seconds
 )
 
 // content is a stream of any size whose bytes can be told at every offset, like a
