@@ -28,6 +28,9 @@ var (
 	ErrRefused = errors.New("refused")
 	// ErrUnavailable: a service or server does not answer now; try again.
 	ErrUnavailable = errors.New("unavailable")
+	// ErrQueued: others are being served; ask again soon, and the place in the queue
+	// is kept.
+	ErrQueued = errors.New("waits for others")
 	// ErrLeaseLost: another node took the lease, or it expired.
 	ErrLeaseLost = errors.New("lease lost")
 	// ErrPermission: the operating system, ZFS, PostgreSQL or NATS denied it.

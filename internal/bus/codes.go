@@ -15,6 +15,9 @@ import (
 const (
 	// CodeTokenInvalid: the resume token is of no use; discard the partial receive.
 	CodeTokenInvalid messages.ErrorCode = "token-invalid"
+	// CodeQueued: all places for streams are taken; the standby's turn comes if it asks
+	// again.
+	CodeQueued messages.ErrorCode = "queued"
 	// CodeNoSpace: the publisher's pool or the bucket is full.
 	CodeNoSpace messages.ErrorCode = "no-space"
 )
@@ -32,6 +35,7 @@ var codes = []struct {
 	{messages.ErrRefused, messages.CodeRefused},
 	{messages.ErrNotFound, messages.CodeNotFound},
 	{messages.ErrNoSpace, CodeNoSpace},
+	{messages.ErrQueued, CodeQueued},
 	{messages.ErrUnavailable, messages.CodeUnavailable},
 	{messages.ErrBusy, messages.CodeUnavailable},
 	{context.DeadlineExceeded, messages.CodeUnavailable},
@@ -79,7 +83,7 @@ func (e *RemoteError) Unwrap() error { return sentinelOf(e.Code) }
 
 // Retryable reports whether the same request can succeed later.
 func (e *RemoteError) Retryable() bool {
-	return e.Code == messages.CodeUnavailable || e.Code == messages.CodeNotPrimary || e.Code == CodeNoSpace
+	return e.Code == messages.CodeUnavailable || e.Code == CodeQueued || e.Code == messages.CodeNotPrimary || e.Code == CodeNoSpace
 }
 
 // maxErrorText is in bytes; an error with a child's whole stderr in it must not

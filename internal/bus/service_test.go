@@ -154,6 +154,7 @@ func TestServiceErrorsInHeadersAndBody(t *testing.T) {
 		"refused":         {messages.ErrRefused, messages.CodeRefused},
 		"unavailable":     {messages.ErrUnavailable, messages.CodeUnavailable},
 		"busy":            {messages.ErrBusy, messages.CodeUnavailable},
+		"queued":          {fmt.Errorf("%w: %w", messages.ErrUnavailable, messages.ErrQueued), bus.CodeQueued},
 		"out of time":     {context.DeadlineExceeded, messages.CodeUnavailable},
 		"token":           {messages.ErrTokenInvalid, bus.CodeTokenInvalid},
 		"no space":        {messages.ErrNoSpace, bus.CodeNoSpace},

@@ -41,11 +41,11 @@ func remedyOf(err error) (remedy string, hopeless bool) {
 
 // passing reports whether a failure ends when somebody else is back.
 func passing(err error) bool {
-	return errors.Is(err, messages.ErrUnavailable) || errors.Is(err, messages.ErrNotPrimary) || errors.Is(err, messages.ErrStreamCut) ||
+	return errors.Is(err, messages.ErrUnavailable) || errors.Is(err, messages.ErrQueued) || errors.Is(err, messages.ErrNotPrimary) || errors.Is(err, messages.ErrStreamCut) ||
 		errors.Is(err, context.DeadlineExceeded)
 }
 
 // resumable reports whether a transfer that ended with err is worth going on with.
 func resumable(err error) bool {
-	return errors.Is(err, messages.ErrStreamCut) || errors.Is(err, messages.ErrUnavailable)
+	return errors.Is(err, messages.ErrStreamCut) || errors.Is(err, messages.ErrUnavailable) || errors.Is(err, messages.ErrQueued)
 }

@@ -45,6 +45,8 @@ func (s *Service) transfer(ctx context.Context, m *messages.Manifest, step plan.
 			// A long transfer may be cut often: a try that left more behind does not count.
 			failed = attempt
 			switch {
+			case errors.Is(err, messages.ErrQueued): // others may take hours
+				try = 0
 			case step.Token != "" && step.Token != before:
 				try, wasted = 0, 0
 			case n > 0:
@@ -78,7 +80,11 @@ func (s *Service) giveUpPartial(ctx context.Context, m *messages.Manifest, step 
 
 // goOn prepares the next try after a cut.
 func (s *Service) goOn(ctx context.Context, m *messages.Manifest, step *plan.Step, try int, why error) error {
-	s.trouble(m, step, fmt.Sprintf("cut, going on: %s", why))
+	what := "cut, going on"
+	if errors.Is(why, messages.ErrQueued) {
+		what = "waits for its turn"
+	}
+	s.trouble(m, step, fmt.Sprintf("%s: %s", what, why))
 	if err := s.pause(ctx, resync.BackOff(try, 0)/5); err != nil {
 		return err
 	}

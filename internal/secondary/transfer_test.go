@@ -120,6 +120,60 @@ func TestEveryCutThatBroughtSomethingIsForgiven(t *testing.T) {
 	}
 }
 
+// Two seeds before us may take hours: that is no failure of ours.
+func TestWaitingForAPlaceIsNoFailure(t *testing.T) {
+	w := &cutWorld{free: 1}
+	for range 200 {
+		w.tries = append(w.tries, try{ask: fmt.Errorf("ask: %w", messages.ErrQueued)})
+	}
+	w.tries = append(w.tries, try{bytes: 7})
+	moved, events, err := w.transfer(t, "1-a")
+	if err != nil || moved != 7 || w.aborted != 0 {
+		t.Errorf("moved %d, %d aborted, error %v", moved, w.aborted, err)
+	}
+	if len(events) == 0 || !strings.Contains(events[0], "waits for its turn") {
+		t.Errorf("told %q", events)
+	}
+}
+
+// What others see of a transfer: how far, how fast, how long still.
+func TestProgressTellsRateAndTimeLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := New(Config{Cluster: "main", Node: "db2"}, Deps{Now: time.Now, Log: zerolog.Nop()})
+		tell := s.progress(messages.TransferReport{Dataset: "data", Estimate: 100 << 20})
+		for n := range uint64(40) { // 10 MiB in 4 s
+			tell(n << 18)
+			timer := time.NewTimer(100 * time.Millisecond)
+			<-timer.C
+		}
+		close(s.out.events)
+		var last *messages.Event
+		count := 0
+		for e := range s.out.events {
+			last, count = &e, count+1
+		}
+		if count != 3 {
+			t.Fatalf("%d events in 4 s, want one a second", count)
+		}
+		got := last.Transfer
+		if last.Type != messages.EventTransfer || got.Bytes != 30<<18 || got.Estimate != 100<<20 || got.Millis != 3000 {
+			t.Errorf("%s tells %+v", last.Type, got)
+		}
+		if got.Rate < 2<<20 || got.Rate > 3<<20 { // 2.5 MiB/s
+			t.Errorf("rate is %d bytes/s, want about 2.5 MiB/s", got.Rate)
+		}
+		if left := time.Duration(got.LeftMillis) * time.Millisecond; left < 30*time.Second || left > 50*time.Second {
+			t.Errorf("%s are left, want about 37 s", left)
+		}
+		if !strings.Contains(last.Text, "bytes/s") || !strings.Contains(last.Text, "left") {
+			t.Errorf("text %q tells neither rate nor time left", last.Text)
+		}
+		if st := s.status(); st.Transfer == nil || st.Transfer.Rate != got.Rate || st.Transfer.LeftMillis != got.LeftMillis {
+			t.Errorf("the presence record tells %+v", st.Transfer)
+		}
+	})
+}
+
 func TestTransferThatBringsNothingEnds(t *testing.T) {
 	w := &cutWorld{free: 1}
 	for range 50 {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/pgresync/pgresync/messages"
 )
@@ -38,7 +39,7 @@ type Hub struct {
 
 	mu      sync.Mutex
 	uploads []*upload // oldest first
-	waiting []*upload // for a place, in the order of their joins
+	queue   queue
 	changed chan struct{}
 }
 
@@ -93,7 +94,9 @@ func (h *Hub) Run(ctx context.Context) error {
 //
 // When all places (Config.MaxUploads) are taken by uploads in use, Join waits
 // for one until ctx is done, first come first served; its error wraps
-// messages.ErrUnavailable then, as it does when the hub is not running.
+// messages.ErrQueued and messages.ErrUnavailable then, and a reader that joins
+// again soon finds its place in the queue. ErrUnavailable alone says that the hub
+// is not running.
 //
 // A node receives a dataset once at a time: by joining a stream of a dataset it
 // leaves all others of the same dataset.
@@ -102,7 +105,7 @@ func (h *Hub) Join(ctx context.Context, spec Spec, reader messages.NodeName,
 ) (messages.StreamRecord, error) {
 	// Before there is a place: what the reader left behind may be what takes it.
 	h.leaveOthers(ctx, spec, reader, nil)
-	u, err := h.claim(ctx, spec, open)
+	u, err := h.claim(ctx, spec, reader, open)
 	if err != nil {
 		return messages.StreamRecord{}, fmt.Errorf("join stream %s: %w", spec.Stream, err)
 	}
@@ -125,14 +128,15 @@ func (h *Hub) Join(ctx context.Context, spec Spec, reader messages.NodeName,
 }
 
 // claim finds or starts an upload and pins it.
-func (h *Hub) claim(ctx context.Context, spec Spec, open func(context.Context) (io.ReadCloser, error)) (*upload, error) {
+func (h *Hub) claim(ctx context.Context, spec Spec, reader messages.NodeName, open func(context.Context) (io.ReadCloser, error)) (*upload, error) {
 	fresh := newUpload(h.store, spec, open, h.onChange)
 	if err := fresh.rec.Validate(); err != nil {
 		return nil, err
 	}
 	defer h.stopWaiting(fresh)
+	who := waiter{reader, spec.Dataset}
 	for {
-		u, wait := h.place(fresh)
+		u, wait := h.place(fresh, who)
 		switch {
 		case u == fresh:
 			return u, h.start(ctx, u)
@@ -147,8 +151,9 @@ func (h *Hub) claim(ctx context.Context, spec Spec, open func(context.Context) (
 		case <-h.stopped:
 			return nil, errStopped
 		case <-ctx.Done():
-			return nil, fmt.Errorf("%w: all %d uploads allowed are in use: %w",
-				messages.ErrUnavailable, h.store.cfg.MaxUploads, context.Cause(ctx))
+			h.stepOut(fresh)
+			return nil, fmt.Errorf("%w: %w: all %d uploads allowed are in use: %w",
+				messages.ErrUnavailable, messages.ErrQueued, h.store.cfg.MaxUploads, context.Cause(ctx))
 		}
 	}
 }
@@ -157,7 +162,7 @@ var errStopped = fmt.Errorf("%w: the publisher has stopped", messages.ErrUnavail
 
 // place returns a pinned upload of the same stream, or fresh if there is
 // room; otherwise it makes room if it can, and returns what to wait for.
-func (h *Hub) place(fresh *upload) (*upload, <-chan struct{}) {
+func (h *Hub) place(fresh *upload, who waiter) (*upload, <-chan struct{}) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, u := range slices.Backward(h.uploads) {
@@ -165,10 +170,8 @@ func (h *Hub) place(fresh *upload) (*upload, <-chan struct{}) {
 			return u, nil
 		}
 	}
-	if !slices.Contains(h.waiting, fresh) {
-		h.waiting = append(h.waiting, fresh)
-	}
-	if h.waiting[0] != fresh {
+	h.queue.enter(who, fresh, time.Now())
+	if h.queue.first() != fresh {
 		return nil, h.changed
 	}
 	if len(h.uploads) < h.store.cfg.MaxUploads {
@@ -208,8 +211,15 @@ func (h *Hub) drop(u *upload) {
 func (h *Hub) stopWaiting(u *upload) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.waiting = slices.DeleteFunc(h.waiting, func(v *upload) bool { return v == u })
+	h.queue.leave(u)
 	h.broadcast()
+}
+
+// stepOut keeps the place of a join whose time was over.
+func (h *Hub) stepOut(u *upload) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.queue.stepOut(u, time.Now())
 }
 
 // broadcast wakes those who wait for a place; the caller holds mu.
@@ -249,5 +259,5 @@ func (h *Hub) Streams() []messages.StreamRecord {
 func (h *Hub) Waiting() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return len(h.waiting)
+	return h.queue.len()
 }

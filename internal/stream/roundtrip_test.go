@@ -232,8 +232,8 @@ func TestPlacesAreLimited(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	other := &opener{data: noise(100, 11)}
-	if _, err := w.hub.Join(ctx, spec(3, 0), "db3", other.open); !errors.Is(err, messages.ErrUnavailable) {
-		t.Errorf("error is %v, want ErrUnavailable", err)
+	if _, err := w.hub.Join(ctx, spec(3, 0), "db3", other.open); !errors.Is(err, messages.ErrUnavailable) || !errors.Is(err, messages.ErrQueued) {
+		t.Errorf("error is %v, want ErrUnavailable and ErrQueued", err)
 	}
 	if n := other.count.Load(); n != 0 {
 		t.Errorf("the refused source was opened %d times", n)
