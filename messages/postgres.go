@@ -26,6 +26,8 @@ type Receiver struct {
 	Streaming bool
 	// Paused is pg_is_wal_replay_paused().
 	Paused bool
+	// Delay is recovery_min_apply_delay.
+	Delay time.Duration
 	// SenderHost and SenderPort are of the server it streams from.
 	SenderHost string
 	SenderPort int

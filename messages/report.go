@@ -57,6 +57,7 @@ const (
 	ReasonServerDown     Reason = "server-down"      // PostgreSQL is stopped or does not start
 	ReasonRequested      Reason = "requested"        // an operator's trigger
 	ReasonNotStreaming   Reason = "not-streaming"    // no receiver, yet the WAL is there: not cured by a resync
+	ReasonLagging        Reason = "lagging"          // replaying the lag takes longer than an increment
 	ReasonSettingsTooLow Reason = "settings-too-low" // a parameter is lower than the primary's
 )
 

@@ -3,6 +3,7 @@ package pgops
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -66,23 +67,24 @@ const receiverSQL = `SELECT pg_is_in_recovery(),
 	CASE WHEN pg_is_in_recovery() THEN pg_is_wal_replay_paused() ELSE false END,
 	w.pid IS NOT NULL, w.status, coalesce(w.sender_host, ''), coalesce(w.sender_port, 0), coalesce(w.slot_name, ''),
 	coalesce(w.received_tli, (SELECT timeline_id FROM pg_control_checkpoint()))::int8,
-	coalesce(pg_last_wal_receive_lsn(), '0/0')::text, coalesce(pg_last_wal_replay_lsn(), '0/0')::text
+	coalesce(pg_last_wal_receive_lsn(), '0/0')::text, coalesce(pg_last_wal_replay_lsn(), '0/0')::text,
+	(SELECT setting::int8 FROM pg_settings WHERE name = 'recovery_min_apply_delay')
 	FROM (SELECT 1) one LEFT JOIN pg_stat_wal_receiver w ON true`
 
 func (d *Database) receiver(ctx context.Context, c *pgx.Conn) (r messages.Receiver, err error) {
 	var running bool
 	var status *string
-	var timeline int64
+	var timeline, delay int64
 	var received, replayed string
 	if err := c.QueryRow(ctx, receiverSQL).Scan(&r.InRecovery, &r.Paused, &running, &status, &r.SenderHost, &r.SenderPort,
-		&r.SlotName, &timeline, &received, &replayed); err != nil {
+		&r.SlotName, &timeline, &received, &replayed, &delay); err != nil {
 		return r, err
 	}
 	if running && status == nil {
 		return r, d.errHidden("pg_stat_wal_receiver")
 	}
 	r.Streaming = running && *status == "streaming"
-	r.Timeline = messages.Timeline(timeline)
+	r.Timeline, r.Delay = messages.Timeline(timeline), time.Duration(delay)*time.Millisecond
 	if r.ReceiveLSN, err = messages.ParseLSN(received); err != nil {
 		return r, err
 	}

@@ -24,6 +24,9 @@ import (
 var (
 	_ secondary.ZFS       = (*zfsops.ZFS)(nil)
 	_ secondary.Database  = (*pgops.Database)(nil)
+	_ secondary.Witness   = (*pgops.Database)(nil)
+	_ secondary.Judge     = (*bus.Client)(nil)
+	_ secondary.Reserver  = (*bus.Client)(nil)
 	_ secondary.Server    = server{}
 	_ secondary.Postgres  = postgres{}
 	_ secondary.Processes = processes{}
@@ -142,7 +145,7 @@ func newService(cfg Config, link *bus.Bus, zfs *zfsops.ZFS, db *pgops.Database, 
 	}
 	client := bus.NewClient(link)
 	return secondary.New(serviceConfig(cfg), secondary.Deps{
-		ZFS: zfs, Database: db, Follower: db, Postgres: postgres{cfg, pgops.NewPreparer(cfg.PG.BinDir)}, Processes: processes{},
+		ZFS: zfs, Database: db, Witness: db, Judge: client, Reserver: client, Follower: db, Postgres: postgres{cfg, pgops.NewPreparer(cfg.PG.BinDir)}, Processes: processes{},
 		Hooks:   newHooks(cfg),
 		Primary: publisher{client, link}, Downloads: downloads{reader}, Estimates: client, Announce: link, Now: time.Now, Log: log,
 	}), nil
@@ -188,7 +191,9 @@ func serviceConfig(cfg Config) secondary.Config {
 		AutoResync:  cfg.AutoResync, Adopt: cfg.Adopt, CheckInterval: cfg.CheckInterval, ProveTimeout: cfg.ProveTimeout,
 		SnapshotMaxAge: 5 * time.Minute, KeepPasses: cfg.KeepPasses, KeepBases: cfg.BookmarkKeep, BudgetPerDay: cfg.ResyncBudget,
 		SameFailure: cfg.SameFailure, Pace: resync.Pace{Min: cfg.BackoffMin, Max: cfg.BackoffMax},
-		Diagnosis: plan.Policy{Debounce: cfg.Debounce, RejoinPromoted: plan.RejoinPolicy(cfg.RejoinPromoted), Restart: plan.RestartPolicy(cfg.Restart)},
-		Converge:  plan.ConvergePolicy{MaxPasses: cfg.ConvergePasses, Short: cfg.ConvergeShort, Rate: uint64(cfg.AssumedRate)},
+		Diagnosis: plan.Policy{Debounce: cfg.Debounce, RejoinPromoted: plan.RejoinPolicy(cfg.RejoinPromoted), Restart: plan.RestartPolicy(cfg.Restart), Forward: plan.ForwardPolicy{
+			Enabled: cfg.FastForward == "when-slower", Least: cfg.FastForwardLeast, Rate: uint64(cfg.AssumedRate),
+		}},
+		Converge: plan.ConvergePolicy{MaxPasses: cfg.ConvergePasses, Short: cfg.ConvergeShort, Rate: uint64(cfg.AssumedRate)},
 	}
 }

@@ -12,8 +12,9 @@ import (
 // decides; a resync for any reason but missing data is only the verdict after the
 // same reason has held for p.Debounce.
 func Diagnose(f Facts, p Policy, now time.Time) Diagnosis {
+	f.Ahead = f.seenAhead()
 	d := follow(judge(f, p), f)
-	d.Position = f.stand().lsn
+	d.Position, d.Ahead = f.stand().lsn, f.Ahead
 	return debounce(d, f, p, now)
 }
 
@@ -24,7 +25,7 @@ func judge(f Facts, p Policy) Diagnosis {
 	for _, r := range []rule{
 		noData, incurableStart, noPrimary, // these do without a publisher
 		wrongCluster, wrongVersion, publishes, outOfRecovery,
-		streaming, startFails, paused, moving, diverged,
+		apart, slow, streaming, startFails, paused, moving, diverged,
 		walGone, slotGone, serverDown,
 	} {
 		if d, ok := r(f, p); ok {

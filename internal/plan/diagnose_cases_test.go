@@ -121,20 +121,28 @@ var saying = []struct {
 	}, "", unknown, "no responders", ""},
 	{"no data, yet PostgreSQL answers", func(f *plan.Facts) { f.DataPresent = false }, "", opinion{messages.VerdictWait, messages.ReasonNoData}, "correct", ""},
 
-	{"no publisher", func(f *plan.Facts) { f.Primary, f.PrimaryErr = nil, "timeout" }, "", unknown, "timeout", ""},
+	{"the primary is down, or its whole node", func(f *plan.Facts) { f.Primary, f.PrimaryErr = nil, "timeout" }, "", unknown, "timeout", ""},
 	{"no publisher, and promoted a moment ago", func(f *plan.Facts) {
 		promotes(f, 4, at(101))
 		f.Primary = nil
 	}, "", unknown, "", ""},
 	{"the publisher is no primary", func(f *plan.Facts) { f.Primary.Identity.Role = messages.RoleStandby }, "", unknown, "standby", ""},
 
-	{"another cluster", func(f *plan.Facts) { f.Local.SystemID = 43 }, "", opinion{messages.VerdictNeedsOperator, messages.ReasonWrongCluster}, "43", ""},
-	{"another cluster, stopped", func(f *plan.Facts) {
+	{"the primary is down, and this standby is stopped, too", func(f *plan.Facts) {
+		stops(f)
+		f.Primary = nil
+	}, "", unknown, "", ""},
+	{"NATS is down, or the network between the nodes is cut: the standby goes on streaming", func(f *plan.Facts) {
+		f.Receiver.Streaming, f.Primary, f.PrimaryErr = true, nil, "no servers available"
+	}, "", isHealthy, "", ""},
+
+	{"a different system identifier", func(f *plan.Facts) { f.Local.SystemID = 43 }, "", opinion{messages.VerdictNeedsOperator, messages.ReasonWrongCluster}, "43", ""},
+	{"a different system identifier, stopped", func(f *plan.Facts) {
 		stops(f)
 		f.Control.SystemID = 43
 	}, "", opinion{messages.VerdictNeedsOperator, messages.ReasonWrongCluster}, "43", ""},
-	{"another major version", func(f *plan.Facts) { f.Local.Version = 160004 }, "", opinion{messages.VerdictNeedsOperator, messages.ReasonWrongVersion}, "16.4", ""},
-	{"another minor version", func(f *plan.Facts) { f.Local.Version = 150017 }, "", notStream, "", ""},
+	{"a different major version", func(f *plan.Facts) { f.Local.Version = 160004 }, "", opinion{messages.VerdictNeedsOperator, messages.ReasonWrongVersion}, "16.4", ""},
+	{"a different minor version", func(f *plan.Facts) { f.Local.Version = 150017 }, "", notStream, "", ""},
 
 	{"this node publishes", func(f *plan.Facts) {
 		promotes(f, 3, at(100))
@@ -190,7 +198,7 @@ var saying = []struct {
 		f.StartFailures = 2
 	}, "", opinion{messages.VerdictResync, messages.ReasonServerDown}, "", ""},
 	{"failed starts, but it runs by now", func(f *plan.Facts) { f.StartFailures = 5 }, "", notStream, "", ""},
-	{"settings too low", func(f *plan.Facts) {
+	{"insufficient parameters: max_connections is lower than on the primary", func(f *plan.Facts) {
 		stops(f)
 		f.StartFailures, f.StartFailureClass, f.Primary = 1, plan.FailureSettings, nil
 	}, "", opinion{messages.VerdictNeedsOperator, messages.ReasonSettingsTooLow}, "max_connections", ""},
@@ -233,8 +241,8 @@ var saying = []struct {
 		f.Server = ""
 	}, "", isDown, "unknown", ""},
 
-	{"paused", func(f *plan.Facts) { f.Receiver.Paused = true }, "", catchingUp, "paused", ""},
-	{"paused, its WAL gone", func(f *plan.Facts) { f.Receiver.Paused, f.Primary.OldestWAL = true, 99*seg }, "", catchingUp, "", ""},
+	{"a paused standby", func(f *plan.Facts) { f.Receiver.Paused = true }, "", catchingUp, "paused", ""},
+	{"a paused standby, its WAL gone", func(f *plan.Facts) { f.Receiver.Paused, f.Primary.OldestWAL = true, 99*seg }, "", catchingUp, "", ""},
 	{"replay goes on without a receiver", func(f *plan.Facts) { f.Position, f.Primary.OldestWAL = at(89), 99*seg }, "", catchingUp, "", ""},
 	{"replay stands where it stood", func(f *plan.Facts) { f.Position = at(90) }, "", notStream, "", ""},
 
@@ -272,6 +280,10 @@ var saying = []struct {
 		loseSlot(f)
 		f.Primary.Slots = append(f.Primary.Slots, messages.SlotState{Name: "pgresync_db2_other", RestartLSN: at(85), WALStatus: messages.WALExtended})
 	}, "", notStream, "slot lost", plan.CureReserveSlot},
+	{"a paused standby that streams", func(f *plan.Facts) { f.Receiver.Paused, f.Receiver.Streaming = true, true }, "", isHealthy, "", ""},
+	{"a delayed standby that streams", func(f *plan.Facts) {
+		f.Receiver.Streaming, f.Receiver.ReplayLSN, f.Local.LSN = true, at(70), at(70)
+	}, "", isHealthy, "", ""},
 	{"a delayed standby has WAL of its own to replay", func(f *plan.Facts) {
 		f.Receiver.ReplayLSN, f.Local.LSN, f.Primary.OldestWAL = at(70), at(70), 80*seg
 	}, "", notStream, "", ""},
@@ -281,7 +293,35 @@ var saying = []struct {
 	}, "", walGone, "5A000000", ""},
 	{"slot missing, WAL there", func(f *plan.Facts) { f.Primary.Slots = nil }, "", notStream, "slot missing", plan.CureReserveSlot},
 	{"slot lost, WAL there", loseSlot, "", notStream, "slot lost", plan.CureReserveSlot},
-	{"a cut network", func(*plan.Facts) {}, "", notStream, "pg_hba.conf", ""},
+	{"a cut network: the primary still has the WAL", func(*plan.Facts) {}, "", notStream, "pg_hba.conf", ""},
+	{"a cut network for so long that the slot keeps more than it should", func(f *plan.Facts) {
+		f.Primary.Slots[0].WALStatus = messages.WALUnreserved
+	}, "", notStream, "", ""},
+	// PostgreSQL tells nobody but its log: there is no receiver, and nothing else is wrong.
+	{"a wrong password in primary_conninfo", func(f *plan.Facts) { f.Receiver.SenderHost = "" }, "", notStream, "credentials", ""},
+	{"a wrong password, and the slot nobody uses is dropped", func(f *plan.Facts) { f.Primary.Slots = nil }, "", notStream, "", plan.CureReserveSlot},
+	{"a query on the standby holds up replay", func(f *plan.Facts) {
+		f.Receiver.Streaming, f.Receiver.ReceiveLSN = true, at(99)
+	}, "", isHealthy, "", ""},
+
+	{"another log on the same timeline, behind the primary's position", func(f *plan.Facts) { f.Apart = "no record begins there" }, "", isDiverged, "no record begins there", ""},
+	{"another log on the same timeline, and yet it streams", func(f *plan.Facts) {
+		f.Apart, f.Receiver.Streaming = "other bytes", true
+	}, "", isDiverged, "same timeline", ""},
+	{"another log on the same timeline, paused", func(f *plan.Facts) { f.Apart, f.Receiver.Paused = "other bytes", true }, "", isDiverged, "", ""},
+	{"another log on the same timeline, stopped", func(f *plan.Facts) {
+		stops(f)
+		f.Apart, f.StandbySignal = "another checkpoint", true
+	}, "", isDiverged, "another checkpoint", ""},
+	{"another log on the same timeline, but the primary is away", func(f *plan.Facts) { f.Apart, f.Primary = "other bytes", nil }, "", unknown, "", ""},
+	{"another log, of another cluster", func(f *plan.Facts) { f.Apart, f.Local.SystemID = "other bytes", 43 }, "", opinion{messages.VerdictNeedsOperator, messages.ReasonWrongCluster}, "43", ""},
+	{"another log, of a server that was promoted", func(f *plan.Facts) {
+		promotes(f, 3, at(90))
+		f.Apart = "other bytes"
+	}, plan.RejoinAuto, isPromoted, "", ""},
+	{"it was ahead of a primary that lost what it had sent", func(f *plan.Facts) {
+		f.Position, f.Primary.Identity.LSN = at(90), at(89)
+	}, "", isDiverged, "0/5A000028", ""},
 	{"no word of the oldest WAL", func(f *plan.Facts) { f.Primary.OldestWAL = 0 }, "", notStream, "", ""},
 	{"no segment size", func(f *plan.Facts) { f.Primary.WALSegmentSize, f.Primary.OldestWAL = 0, 90*seg }, "", notStream, "", ""},
 }

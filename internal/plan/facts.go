@@ -70,14 +70,24 @@ type Facts struct {
 	// restart point, which lags behind a promotion.
 	Streamed messages.Timeline
 
+	// Apart is evidence from both logs that they are not one although they are on one
+	// timeline, "" for none.
+	Apart string
+
+	// ReplayRate is what was replayed lately, in bytes per second, 0 when unknown.
+	// Increment is about how much a resync would move, 0 when nobody asked.
+	ReplayRate, Increment uint64
+
 	// Misdirected is whether the copy's primary_conninfo, written by us, names another
 	// server than the holder of the lease.
 	Misdirected bool
 
-	// Suspect, SuspectSince and Position are those of the previous Diagnosis.
+	// Suspect, SuspectSince, Position and Ahead are those of the previous Diagnosis of
+	// this copy.
 	Suspect      messages.Reason
 	SuspectSince time.Time
 	Position     messages.LSN
+	Ahead        messages.LSN
 }
 
 // RejoinPolicy says what becomes of a node that is out of recovery although
@@ -111,6 +121,8 @@ type Policy struct {
 	RejoinPromoted RejoinPolicy
 	// Restart is about a standby whose server has ended.
 	Restart RestartPolicy
+	// Forward is about one that is far behind.
+	Forward ForwardPolicy
 }
 
 // Cure is something cheaper than a resync that the service can do.
@@ -139,8 +151,9 @@ type Diagnosis struct {
 	Evidence, Remedy string
 	// Cure is what the service should try meanwhile.
 	Cure Cure
-	// Suspect, SuspectSince and Position belong into the next diagnosis' Facts.
+	// Suspect, SuspectSince, Position and Ahead belong into the next diagnosis' Facts.
 	Suspect      messages.Reason
 	SuspectSince time.Time
 	Position     messages.LSN
+	Ahead        messages.LSN
 }

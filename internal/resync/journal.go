@@ -48,6 +48,9 @@ type Journal struct {
 	// how often in a row it was that one.
 	FailedIn messages.Phase `json:"failed_in,omitempty"`
 	Repeats  int            `json:"repeats,omitempty"`
+	// Blocked is the reason, of a verdict, that stopped the resync for its operator: the
+	// facts may change, and it goes on by itself when they do.
+	Blocked messages.Reason `json:"blocked,omitempty"`
 	// Incurable remembers through a revert that no further attempt is worth it.
 	Incurable bool `json:"incurable,omitempty"`
 	// Proven says that the live copy is the new one and has streamed: only then may

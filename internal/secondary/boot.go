@@ -2,7 +2,6 @@ package secondary
 
 import (
 	"context"
-	"fmt"
 	"slices"
 
 	"github.com/pgresync/pgresync/internal/resync"
@@ -54,10 +53,7 @@ func (s *Service) stopStray(ctx context.Context, dir string, srv Server) error {
 	if err != nil {
 		return err
 	}
-	if err := srv.Stop(ctx, false); err != nil {
-		return fmt.Errorf("stop PostgreSQL in %s: %w", dir, err)
-	}
-	return nil
+	return srv.Stop(ctx, false)
 }
 
 // settleAgain puts the new copy in place once more after a boot.

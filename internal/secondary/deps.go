@@ -75,7 +75,7 @@ type Follower interface {
 	Follow(ctx context.Context, conninfo string) error
 }
 
-// Server controls the PostgreSQL of one data directory.
+// Server controls the PostgreSQL of one data directory. Its errors name it.
 type Server interface {
 	Start(ctx context.Context) error
 	// Stop is a no-op when it does not run; immediate skips the shutdown checkpoint.
@@ -116,6 +116,23 @@ type Primary interface {
 	Slot(ctx context.Context, id messages.ResyncID, action messages.SlotAction) (messages.SlotState, error)
 	Stream(ctx context.Context, r messages.StreamRequest) (*messages.StreamRecord, error)
 	Lease(ctx context.Context) (messages.Lease, uint64, error)
+}
+
+// Witness is the log of the local PostgreSQL, as a standby.
+type Witness interface {
+	// WALClaims says what must be true of its primary's log, too.
+	WALClaims(ctx context.Context) ([]messages.WALClaim, error)
+}
+
+// Judge holds claims against the publisher's log, one answer each.
+type Judge interface {
+	AttestWAL(ctx context.Context, claims []messages.WALClaim) ([]messages.WALAnswer, error)
+}
+
+// Reserver asks for slots that keep WAL from an earlier position on.
+type Reserver interface {
+	// SlotAt wraps messages.ErrNotFound when that WAL is gone; there is no slot then.
+	SlotAt(ctx context.Context, id messages.ResyncID, timeline messages.Timeline, at messages.LSN) (messages.SlotState, error)
 }
 
 // Estimator tells how much a stream would move.

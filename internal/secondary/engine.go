@@ -81,13 +81,26 @@ func (s *Service) watch(ctx context.Context, j resync.Journal) (bool, error) {
 	case !active: // nothing begins by itself
 	case j.Phase == messages.PhaseWaiting && !s.now().Before(j.Due):
 		return true, s.fire(ctx, resync.EventDue, nil)
-	case j.Phase == messages.PhaseIdle && d.Verdict == messages.VerdictResync && s.cfg.AutoResync:
+	case s.begins(j, d):
 		return true, s.begin(ctx, func(n *resync.Journal) {
 			n.Reason, n.Evidence = d.Reason, d.Evidence
 			n.Consent = s.cfg.Diagnosis.RejoinPromoted == plan.RejoinAuto
 		})
 	}
 	return false, nil
+}
+
+// begins reports whether the verdict starts a resync by itself. One that stopped for
+// its operator goes on when what stood in its way, by the same reason, does not any
+// more. A standby that streams is no alarm: where the budget is spent it goes on.
+func (s *Service) begins(j resync.Journal, d plan.Diagnosis) bool {
+	if !s.cfg.AutoResync || d.Verdict != messages.VerdictResync {
+		return false
+	}
+	if d.Reason == messages.ReasonLagging && resync.OverBudget(j.Begun, s.now(), s.cfg.BudgetPerDay) {
+		return false
+	}
+	return j.Phase == messages.PhaseIdle || j.Phase == messages.PhaseNeedsOperator && j.Blocked == d.Reason
 }
 
 // begin journals a new resync.
@@ -213,7 +226,7 @@ func (s *Service) failed(ctx context.Context, j resync.Journal, cause error) err
 	}
 	return s.fire(ctx, event, func(n *resync.Journal) {
 		n.Error, n.Remedy = cause.Error(), remedy
-		n.Incurable = n.Incurable || hopeless
+		n.Incurable, n.Blocked = n.Incurable || hopeless, blockedBy(cause)
 		n.Failed(passing(cause), s.cfg.SameFailure)
 		n.Due = s.now().Add(s.cfg.Pace.BackOff(n.Attempts, rand.Float64())).UTC()
 	})
@@ -236,7 +249,8 @@ func (s *Service) triggerCommand() string {
 func (s *Service) revertFailed(ctx context.Context, cause error) error {
 	const most = 20
 	s.reverts++
-	if s.reverts < most {
+	blocked := blockedBy(cause)
+	if s.reverts < most && blocked == "" {
 		if err := s.pause(ctx, min(time.Duration(s.reverts*s.reverts)*time.Second, time.Minute)); err != nil {
 			return err
 		}
@@ -244,7 +258,10 @@ func (s *Service) revertFailed(ctx context.Context, cause error) error {
 	}
 	s.reverts = 0
 	return s.fire(ctx, resync.EventGaveUp, func(n *resync.Journal) {
-		n.Error = cause.Error()
+		n.Error, n.Blocked = cause.Error(), blocked
+		if n.Remedy, _ = remedyOf(cause); n.Remedy != "" {
+			return
+		}
 		n.Remedy = fmt.Sprintf("the previous copy is %s or %s; bring it back by hand (rename, mount, start), or trigger a resync", s.cfg.old(), s.cfg.Dataset)
 	})
 }
@@ -275,7 +292,8 @@ func (s *Service) fire(ctx context.Context, e resync.Event, change func(*resync.
 		s.lastReport = s.report(n)
 	}
 	if e == resync.EventProven {
-		s.tidyAt, s.streamed = time.Time{}, 0 // the previous copy can go now
+		s.tidyAt = time.Time{} // the previous copy can go now
+		s.forget()
 	}
 	s.announcePhase(n, e)
 	return nil
@@ -313,7 +331,7 @@ func (s *Service) note(ctx context.Context, change func(*resync.Journal)) error 
 // diagnose gathers the facts, decides, and tells when the verdict changed.
 func (s *Service) diagnose(ctx context.Context) plan.Diagnosis {
 	f := s.gather(ctx)
-	f.Suspect, f.SuspectSince, f.Position = s.previous.Suspect, s.previous.SuspectSince, s.previous.Position
+	f.Suspect, f.SuspectSince, f.Position, f.Ahead = s.previous.Suspect, s.previous.SuspectSince, s.previous.Position, s.previous.Ahead
 	d := plan.Diagnose(f, s.cfg.Diagnosis, s.now())
 	s.previous = d
 	s.cure(ctx, d)

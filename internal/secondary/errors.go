@@ -13,6 +13,29 @@ type incurableError struct{ advisedError }
 
 func incurable(err error, remedy string) error { return &incurableError{advisedError{err, remedy}} }
 
+// blockedError is an incurable one that the facts may end: it stands in the way of a
+// resync for this reason until the verdict for it is another one.
+type blockedError struct {
+	error
+	reason messages.Reason
+}
+
+func (e *blockedError) Unwrap() error { return e.error }
+
+// promotedError: what was promoted is in nobody's gift but its operator's, or the
+// policy's (I-1).
+func promotedError(err error, remedy string) error {
+	return &blockedError{incurable(err, remedy), messages.ReasonPromoted}
+}
+
+// blockedBy is the reason of a blockedError, "" for others.
+func blockedBy(err error) messages.Reason {
+	if e, ok := errors.AsType[*blockedError](err); ok {
+		return e.reason
+	}
+	return ""
+}
+
 // advisedError is a failure that may pass, with what to do if it does not.
 type advisedError struct {
 	err    error

@@ -80,14 +80,14 @@ func (s *Service) mayReplace(ctx context.Context, f *messages.PrimaryFacts, j re
 		return nil //nolint:nilerr // a server that does not answer accepts no writes
 	}
 	if !j.Consent {
-		return incurable(fmt.Errorf("PostgreSQL on %s is out of recovery: %w", s.cfg.Node, messages.ErrRefused),
+		return promotedError(fmt.Errorf("PostgreSQL on %s is out of recovery: %w", s.cfg.Node, messages.ErrRefused),
 			fmt.Sprintf("if its data may be set aside: nats pub %s ''", messages.Subjects{Cluster: s.cfg.Cluster}.TriggerResync(string(s.cfg.Node))))
 	}
 	// An operator who names this node may also give up a promotion that nobody
 	// followed; the policy alone may not (docs/adr/0007-consent-by-name.md).
 	left := !f.Identity.Timeline.Contains(id.Timeline.Current, id.LSN)
 	if !plan.Abandoned(id, f) && (!left || !j.Named()) {
-		return incurable(fmt.Errorf("timeline %s of %s against %s of %s: %w: it is not proven to be an abandoned branch", id.Timeline.Current, s.cfg.Node, f.Identity.Timeline.Current, f.Node, messages.ErrRefused),
+		return promotedError(fmt.Errorf("timeline %s of %s against %s of %s: %w: it is not proven to be an abandoned branch", id.Timeline.Current, s.cfg.Node, f.Identity.Timeline.Current, f.Node, messages.ErrRefused),
 			"find out which of the two nodes is the primary")
 	}
 	if f.Node == s.cfg.Node {

@@ -120,6 +120,8 @@ func (s *Service) gather(ctx context.Context) plan.Facts {
 		s.starts = starts{}
 	}
 	f.StartFailures, f.StartFailureClass = s.starts.failures, s.starts.class
+	s.compare(ctx, &f)
+	s.forward(ctx, &f)
 	s.setLocal(f.Local)
 	return f
 }

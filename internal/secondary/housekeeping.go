@@ -96,13 +96,37 @@ func (s *Service) adopt(ctx context.Context, l live) error {
 	return nil
 }
 
+// vacateOld makes the name of a previous copy free, which is needed again: a trigger
+// may come before the housekeeping. After a resync that could be neither proven nor
+// taken back, since its copy was promoted, two copies are there; what is live is the
+// one to go back to from now on, and the other waits for its operator.
+func (s *Service) vacateOld(ctx context.Context, l live) error {
+	if s.journal().Proven {
+		return s.disposeOld(ctx)
+	}
+	old, err := s.readTree(ctx, s.cfg.old())
+	if err != nil || !old.exists() || !l.exists() {
+		return err
+	}
+	if err := s.freeOld(ctx); err != nil {
+		return err
+	}
+	if err := s.markReplaced(ctx); err != nil {
+		return err
+	}
+	return s.setFree(ctx, s.cfg.kept("before", s.journal().ID))
+}
+
+func (s *Service) markReplaced(ctx context.Context) error {
+	return s.zfs.SetProperties(ctx, s.cfg.old(), map[string]string{messages.PropReplaced: s.now().UTC().Format(time.RFC3339)})
+}
+
 // keepAside leaves the previous copy to the operator, under a name that is not
 // needed again.
 func (s *Service) keepAside(ctx context.Context, why error) error {
 	kept := s.cfg.kept("replaced", s.journal().ID)
 	s.log.Warn().Err(why).Str("dataset", string(kept)).Msg("previous copy kept: it is not all ours")
-	err := s.zfs.SetProperties(ctx, s.cfg.old(), map[string]string{messages.PropReplaced: s.now().UTC().Format(time.RFC3339)})
-	if err != nil {
+	if err := s.markReplaced(ctx); err != nil {
 		return err
 	}
 	return s.setFree(ctx, kept)

@@ -106,6 +106,6 @@ func (s *Service) passPlan(ctx context.Context, m *messages.Manifest) (plan.Pass
 	}
 	j := s.journal()
 	return plan.Pass(m, f.History, branches, plan.Options{
-		Full: j.Full && !resting(j.Phase), NewBranch: plan.DefaultBranch + "-" + messages.RelName(j.ID), Current: j.Branch, Live: own,
+		Full: j.Full && !resting(j.Phase), NewBranch: newBranch(j), Current: j.Branch, Live: own,
 	})
 }

@@ -36,6 +36,13 @@ func (s *Service) plan(ctx context.Context) (resync.Event, error) {
 		s.later(func(n *resync.Journal) { n.Snapshot, n.Slot = m.ID, "" })
 		return resync.EventPlanned, nil
 	}
+	if m, slot := s.reclone(ctx, f, branches, own); m != nil {
+		if err := s.saveManifest(ctx, m); err != nil {
+			return "", fmt.Errorf("plan: %w", err)
+		}
+		s.later(func(n *resync.Journal) { n.Snapshot, n.Slot = m.ID, slot })
+		return resync.EventPlanned, nil
+	}
 	j := s.journal()
 	minStart, maxAge := messages.LSN(0), s.cfg.SnapshotMaxAge
 	if plan.Next(s.cfg.Converge, j.Passes, estimate(f, branches, own, j.Full), false) != plan.MovePass {

@@ -32,8 +32,11 @@ func (s *Service) startNew(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
+	if err := s.stillStandby(ctx, srv); err != nil {
+		return fmt.Errorf("start: %w", err)
+	}
 	if err := startOnce(ctx, srv); err != nil {
-		return fmt.Errorf("start PostgreSQL in %s: %w", dir, startFailure(err))
+		return startFailure(err)
 	}
 	if s.promoted(ctx) {
 		// Somebody promoted it between a crash of ours and now: on a timeline of its own it
@@ -41,6 +44,18 @@ func (s *Service) startNew(ctx context.Context) error {
 		return nil
 	}
 	return s.mustRecover(ctx, dir, srv)
+}
+
+// stillStandby refuses to start a copy that would come up out of recovery (I-4): we
+// prepared it as a standby, so that it was promoted, and ended, since.
+func (s *Service) stillStandby(ctx context.Context, srv Server) error {
+	if running, err := srv.Running(ctx); err != nil || running {
+		return err
+	}
+	if is, err := srv.IsStandby(ctx); err != nil || !is {
+		return errors.Join(err, s.promotedSince())
+	}
+	return nil
 }
 
 // startOnce does nothing when it runs already, after a crash of ours.
@@ -113,6 +128,9 @@ func (s *Service) prove(ctx context.Context) (resync.Event, error) {
 			if err := s.startNew(ctx); err != nil {
 				return "", fmt.Errorf("prove: %w", err)
 			}
+		}
+		if err := s.chase(ctx, m, &want); err != nil {
+			return "", fmt.Errorf("prove that the standby streams: %w", err)
 		}
 		select {
 		case <-ctx.Done():

@@ -69,7 +69,7 @@ func (s *Service) restartLive(ctx context.Context) error {
 		return errors.Join(err, fmt.Errorf("start PostgreSQL in %s: %w: it has no standby.signal and would leave recovery", dir, messages.ErrRefused))
 	}
 	if err := startOnce(ctx, srv); err != nil {
-		return fmt.Errorf("start PostgreSQL in %s: %w", dir, err)
+		return err
 	}
 	return s.mustRecover(ctx, dir, srv)
 }

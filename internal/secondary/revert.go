@@ -2,6 +2,7 @@ package secondary
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -68,7 +69,7 @@ func (s *Service) removeFailed(ctx context.Context) error {
 			return err
 		}
 		if err := srv.Stop(ctx, true); err != nil {
-			return fmt.Errorf("stop PostgreSQL in %s: %w", dir, err)
+			return err
 		}
 	}
 	if err := s.unmountTree(ctx, s.cfg.Dataset); err != nil {
@@ -89,12 +90,17 @@ func (s *Service) notPromoted(ctx context.Context, srv Server) error {
 	if err != nil {
 		return err
 	}
-	refused := fmt.Errorf("%s: %w: it was promoted since; it stays in place", s.cfg.Dataset, messages.ErrRefused)
+	refused := s.promotedSince()
 	if id, err := s.db.Identity(ctx); err == nil {
 		if id.Role == messages.RolePrimary {
 			return refused
 		}
 		return nil
+	}
+	// A promotion removes standby.signal before it lets anybody write, and its first
+	// checkpoint, which pg_control shows, comes much later (xlog.c, StartupXLOG).
+	if is, err := srv.IsStandby(ctx); err != nil || !is {
+		return errors.Join(err, refused)
 	}
 	cd, err := srv.ControlData(ctx)
 	if err != nil {
@@ -107,6 +113,13 @@ func (s *Service) notPromoted(ctx context.Context, srv Server) error {
 		return refused
 	}
 	return nil
+}
+
+// promotedSince refuses to touch the new copy.
+func (s *Service) promotedSince() error {
+	return promotedError(fmt.Errorf("%s: %w: it was promoted since; it stays in place", s.cfg.Dataset, messages.ErrRefused),
+		fmt.Sprintf("if it is to be the primary, start PostgreSQL on it; if not: %s (what it holds is set aside, the copy before it is %s)",
+			s.triggerCommand(), s.cfg.old()))
 }
 
 // bringBack renames and mounts the previous copy, if there was one.
@@ -175,12 +188,9 @@ func (s *Service) startAgain(ctx context.Context) error {
 	if err != nil || !l.exists() {
 		return err
 	}
-	dir, srv, err := s.server(ctx, l)
+	_, srv, err := s.server(ctx, l)
 	if err != nil || srv == nil {
 		return err
 	}
-	if err := startOnce(ctx, srv); err != nil {
-		return fmt.Errorf("start PostgreSQL in %s again: %w", dir, err)
-	}
-	return nil
+	return startOnce(ctx, srv)
 }

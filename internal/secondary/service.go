@@ -26,9 +26,14 @@ type Deps struct {
 	Downloads Downloads
 	// Estimates may be nil: a dry run then knows the size of a seed only.
 	Estimates Estimator
-	Announce  Announcer
-	Now       Clock
-	Log       zerolog.Logger
+	// Reserver may be nil: no copy is made without a transfer then.
+	Reserver Reserver
+	// Witness and Judge may be nil: the two logs are not compared then.
+	Witness  Witness
+	Judge    Judge
+	Announce Announcer
+	Now      Clock
+	Log      zerolog.Logger
 }
 
 // Service keeps one standby streaming. Trigger is safe for concurrent use while
@@ -44,6 +49,9 @@ type Service struct {
 	primary   Primary
 	downloads Downloads
 	estimates Estimator
+	reserver  Reserver
+	witness   Witness
+	judge     Judge
 	events    Announcer
 	now       Clock
 	log       zerolog.Logger
@@ -68,20 +76,29 @@ type Service struct {
 	previous plan.Diagnosis
 	streamed messages.Timeline // greatest that the live copy was seen streaming on
 	reverts  int
-	starts   starts
-	released messages.ResyncID // whose slot is known to be gone
-	resumed  bool              // the journal's phase was begun by an earlier run
-	tidyAt   time.Time
-	trackAt  time.Time
-	tracked  messages.SnapshotID    // what the lineage is known to have
-	facts    *messages.PrimaryFacts // the publisher's latest, nil when it does not answer
+	compared compared
+	// compareAt is when the log is held against the publisher's next.
+	compareAt time.Time
+	chaseAt   time.Time
+	// replays are the positions of the last minutes; increment is what was last estimated
+	// for one, incrementAt when to ask again.
+	replays     []replayed
+	increment   uint64
+	incrementAt time.Time
+	starts      starts
+	released    messages.ResyncID // whose slot is known to be gone
+	resumed     bool              // the journal's phase was begun by an earlier run
+	tidyAt      time.Time
+	trackAt     time.Time
+	tracked     messages.SnapshotID    // what the lineage is known to have
+	facts       *messages.PrimaryFacts // the publisher's latest, nil when it does not answer
 }
 
 // New wires the service; nothing is started.
 func New(cfg Config, d Deps) *Service {
 	return &Service{
 		cfg: cfg, zfs: d.ZFS, db: d.Database, follower: d.Follower, pg: d.Postgres, processes: d.Processes, hooks: d.Hooks,
-		primary: d.Primary, downloads: d.Downloads, estimates: d.Estimates,
+		primary: d.Primary, downloads: d.Downloads, estimates: d.Estimates, reserver: d.Reserver, witness: d.Witness, judge: d.Judge,
 		events: d.Announce, now: d.Now, log: d.Log, out: newOutbox(d.Announce, d.Log),
 		nudge: make(chan struct{}, 1), asks: make(chan func(context.Context)), ready: make(chan struct{}),
 	}

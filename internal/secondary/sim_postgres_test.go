@@ -25,6 +25,14 @@ type pgData struct {
 	streamed bool // past stop: proven good
 	started  int
 	promoted bool
+	// unsaved: it was promoted, and pg_control knows nothing of it yet.
+	unsaved bool
+	// apart: its log is not the primary's although the timeline is.
+	apart    bool
+	upstream string // primary_conninfo
+	// crawls is how many bytes per second it replays, 0 for all at once.
+	crawls     messages.LSN
+	crawlsFrom time.Time
 	// connections is its max_connections, 0 for enough.
 	connections int
 }
@@ -107,7 +115,7 @@ func (w *world) launch(dir string) error {
 	}
 	if w.startFails != nil {
 		if err := w.startFails(pg); err != nil {
-			return err
+			return fmt.Errorf("start PostgreSQL in %s: %w", dir, err)
 		}
 	}
 	if !pg.signal && !pg.promoted {
@@ -139,6 +147,10 @@ func (w *world) streams(pg *pgData) string {
 		return "the network is cut"
 	case w.mute != nil && w.mute(pg):
 		return "mute"
+	case pg.apart:
+		return "its log is another one"
+	case pg.upstream != "" && !names(pg.upstream, messages.Lease{Host: string(w.pub.host), Port: 5432}):
+		return "it asks another node"
 	case !w.pub.history().Contains(pg.timeline, pg.at):
 		return "it is off the primary's history"
 	case pg.slot != "" && slot == 0:
@@ -146,7 +158,13 @@ func (w *world) streams(pg *pgData) string {
 	case pg.at.SegmentStart(simSegment) < w.pub.oldest() && (slot == 0 || slot.SegmentStart(simSegment) > pg.at):
 		return "its WAL is gone"
 	}
-	pg.at, pg.timeline = w.pub.lsn, w.pub.timeline
+	pg.timeline = w.pub.timeline
+	if pg.crawls == 0 {
+		pg.at = w.pub.lsn
+	} else {
+		pg.at = min(w.pub.lsn, pg.at+messages.LSN(time.Since(pg.crawlsFrom).Seconds())*pg.crawls)
+		pg.crawlsFrom = time.Now()
+	}
 	if pg.slot != "" {
 		w.pub.slots[pg.slot] = pg.at
 	}
@@ -188,10 +206,34 @@ func (d dbHand) Receiver(ctx context.Context) (messages.Receiver, error) {
 	if pg == nil {
 		return messages.Receiver{}, messages.ErrUnavailable
 	}
-	r := messages.Receiver{InRecovery: !pg.promoted, Timeline: pg.timeline, SlotName: pg.slot, SenderHost: "db1", SenderPort: 5432}
+	r := messages.Receiver{InRecovery: !pg.promoted, Timeline: pg.timeline, SlotName: pg.slot, SenderHost: string(d.pub.host), SenderPort: 5432}
 	r.Streaming = d.streams(pg) == ""
 	r.ReplayLSN, r.ReceiveLSN = pg.at, pg.at
 	return r, nil
+}
+
+func (d dbHand) WALClaims(ctx context.Context) ([]messages.WALClaim, error) {
+	return make([]messages.WALClaim, 1), d.point(ctx, "read the own log")
+}
+
+func (d dbHand) Upstream(ctx context.Context) (string, error) {
+	if err := d.point(ctx, "read primary_conninfo"); err != nil {
+		return "", err
+	}
+	if pg := d.serving(); pg != nil {
+		return pg.upstream, nil
+	}
+	return "", messages.ErrUnavailable
+}
+
+func (d dbHand) Follow(ctx context.Context, conninfo string) error {
+	return d.act(ctx, "point it at another primary", func() error {
+		if pg := d.serving(); pg != nil {
+			pg.upstream = conninfo
+			return nil
+		}
+		return messages.ErrUnavailable
+	})
 }
 
 type pgHand struct{ hand }
@@ -263,7 +305,7 @@ func (p pgHand) Prepare(ctx context.Context, setup messages.StandbySetup) error 
 	} else if kept != nil && p.pool[p.cfg.Dataset] == nil && kept.local["files"] == "" {
 		p.breaks("no local files were kept of the copy that was given up")
 	}
-	pg.label, pg.slot, pg.connections = true, setup.SlotName, p.connections
+	pg.label, pg.slot, pg.connections, pg.upstream = true, setup.SlotName, p.connections, setup.PrimaryConninfo
 	if v, ok := setup.Settings["max_connections"]; ok {
 		pg.connections, _ = strconv.Atoi(v)
 	}
@@ -356,10 +398,14 @@ func (s serverHand) ControlData(ctx context.Context) (messages.ControlData, erro
 		return messages.ControlData{}, fmt.Errorf("read pg_control in %s: %w", s.dir, messages.ErrNotFound)
 	}
 	pg := s.pool[ds].content.pg
-	return messages.ControlData{
+	cd := messages.ControlData{
 		SystemID: pg.sysid, State: pg.state, Timeline: pg.timeline, CheckpointLSN: pg.at, RedoLSN: pg.at, MinRecoveryLSN: pg.at,
 		WALSegmentSize: simSegment,
-	}, nil
+	}
+	if pg.unsaved {
+		cd.Timeline, cd.CheckpointLSN, cd.RedoLSN = pg.timeline-1, pg.stop-1, pg.stop-1
+	}
+	return cd, nil
 }
 
 // wait lets the bubble's time pass.

@@ -27,7 +27,10 @@ var simMounts = map[messages.RelName]string{"": "/srv/pg", "space": "/srv/pg/spa
 // publisher is the primary with its sidecar. It recycles WAL as soon as no slot
 // keeps it, which is as hard as a primary can be on its standbys.
 type publisher struct {
+	host     messages.NodeName
 	timeline messages.Timeline
+	past     []messages.TimelineSwitch
+	keep     int // segments that are kept for nobody
 	lsn      messages.LSN
 	slots    map[string]messages.LSN // restart positions; 0 would be none
 	shots    []*messages.Manifest
@@ -36,18 +39,27 @@ type publisher struct {
 }
 
 func newPublisher() *publisher {
-	return &publisher{timeline: 1, lsn: 0x10000000, slots: map[string]messages.LSN{}, contents: map[messages.GUID]content{}, next: simFirst}
+	return &publisher{host: "db1", timeline: 1, lsn: 0x10000000, slots: map[string]messages.LSN{}, contents: map[messages.GUID]content{}, next: simFirst}
 }
 
 func (p *publisher) history() messages.TimelineHistory {
-	return messages.TimelineHistory{Current: p.timeline}
+	return messages.TimelineHistory{Current: p.timeline, Ancestors: p.past}
+}
+
+// failOver makes another node the publisher, which had the log up to fork. Slots do
+// not come along, and neither do snapshots that it never received.
+func (p *publisher) failOver(to messages.NodeName, fork messages.LSN) {
+	p.past = append(slices.Clone(p.past), messages.TimelineSwitch{Timeline: p.timeline, EndLSN: fork})
+	p.host, p.lsn, p.timeline = to, fork+0x1000, p.timeline+1
+	clear(p.slots)
+	p.shots = slices.DeleteFunc(slices.Clone(p.shots), func(m *messages.Manifest) bool { return m.StopLSN > fork })
 }
 
 // write is n segments of change.
 func (p *publisher) write(n int) { p.lsn += messages.LSN(n * simSegment) }
 
 func (p *publisher) oldest() messages.LSN {
-	oldest := p.lsn.SegmentStart(simSegment)
+	oldest := (p.lsn - min(p.lsn, messages.LSN(p.keep*simSegment))).SegmentStart(simSegment)
 	for _, restart := range p.slots {
 		oldest = min(oldest, restart.SegmentStart(simSegment))
 	}
@@ -61,7 +73,7 @@ func (p *publisher) bracket() *messages.Manifest {
 	start := p.lsn + 40
 	p.lsn += 0x1000
 	m := &messages.Manifest{
-		V: messages.Version, ID: messages.NewSnapshotID(time.Now()), Cluster: "main", Node: "db1", CreatedAt: time.Now(), Lease: 1,
+		V: messages.Version, ID: messages.NewSnapshotID(time.Now()), Cluster: "main", Node: p.host, CreatedAt: time.Now(), Lease: 1,
 		SystemID: simSystem, PGVersion: simVersion, Timeline: p.history(), StartLSN: start, StopLSN: p.lsn, WALSegmentSize: simSegment,
 		BackupLabel: messages.NewBlob([]byte("label")), Settings: map[string]int{"max_connections": simConnections}, Flags: messages.FlagsPlain,
 		Layout: messages.Layout{
@@ -111,7 +123,7 @@ func (p pubHand) Facts(ctx context.Context) (*messages.PrimaryFacts, error) {
 	pub := p.pub
 	pub.lsn += 0x1000
 	f := &messages.PrimaryFacts{
-		V: messages.Version, Cluster: "main", Node: "db1", Lease: 1, At: time.Now(), OldestWAL: pub.oldest(), WALSegmentSize: simSegment,
+		V: messages.Version, Cluster: "main", Node: pub.host, Lease: 1, At: time.Now(), OldestWAL: pub.oldest(), WALSegmentSize: simSegment,
 		Identity: messages.Identity{SystemID: simSystem, Version: simVersion, Role: messages.RolePrimary, Timeline: pub.history(), LSN: pub.lsn},
 	}
 	serving := p.serving()
@@ -190,6 +202,35 @@ func (w *world) cramped() bool {
 	return w.tight && (stale || w.pool[w.cfg.Dataset] != nil || w.pool[w.cfg.old()] != nil)
 }
 
+// AttestWAL knows what the story says of the copy that serves.
+func (p pubHand) AttestWAL(ctx context.Context, claims []messages.WALClaim) ([]messages.WALAnswer, error) {
+	if err := p.ask(ctx, "compare the logs"); err != nil {
+		return nil, err
+	}
+	answer := messages.WALAnswer{Verdict: messages.WALAgrees}
+	if pg := p.serving(); pg != nil && pg.apart {
+		answer = messages.WALAnswer{Verdict: messages.WALDiffers, Why: "other bytes"}
+	}
+	return slices.Repeat([]messages.WALAnswer{answer}, len(claims)), nil
+}
+
+func (p pubHand) Estimate(ctx context.Context, _ messages.StreamRequest) (*messages.EstimateReply, error) {
+	return &messages.EstimateReply{Bytes: 1 << 30}, p.ask(ctx, "estimate")
+}
+
+func (p pubHand) SlotAt(ctx context.Context, id messages.ResyncID, _ messages.Timeline, at messages.LSN) (messages.SlotState, error) {
+	if err := p.ask(ctx, "slot from an earlier position"); err != nil {
+		return messages.SlotState{}, err
+	}
+	name := messages.SlotName("db2", id)
+	delete(p.pub.slots, name)
+	if at.SegmentStart(simSegment) < p.pub.oldest() {
+		return messages.SlotState{}, absent("log")
+	}
+	p.pub.slots[name] = at
+	return messages.SlotState{Name: name, RestartLSN: at, WALStatus: messages.WALReserved}, p.point(ctx, "slot from an earlier position is answered")
+}
+
 func (p pubHand) Stream(ctx context.Context, r messages.StreamRequest) (*messages.StreamRecord, error) {
 	if err := p.ask(ctx, "ask for a stream"); err != nil {
 		return nil, err
@@ -213,7 +254,7 @@ func (p pubHand) Lease(ctx context.Context) (messages.Lease, uint64, error) {
 	if err := p.ask(ctx, "read the lease"); err != nil {
 		return messages.Lease{}, 0, err
 	}
-	return messages.Lease{V: messages.Version, Cluster: "main", Node: "db1", SystemID: simSystem, Timeline: p.pub.timeline, Host: "db1", Port: 5432}, 1, nil
+	return messages.Lease{V: messages.Version, Cluster: "main", Node: p.pub.host, SystemID: simSystem, Timeline: p.pub.timeline, Host: string(p.pub.host), Port: 5432}, 1, nil
 }
 
 func (p pubHand) Read(ctx context.Context, rec messages.StreamRecord, _ messages.NodeName, progress func(uint64),

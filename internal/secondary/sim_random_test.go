@@ -1,6 +1,7 @@
 package secondary
 
 import (
+	"flag"
 	"fmt"
 	"maps"
 	"slices"
@@ -9,6 +10,9 @@ import (
 
 	"pgregory.net/rapid"
 )
+
+// Without a wish of the command line a few will do; make sim asks for thousands.
+func init() { _ = flag.Set("rapid.checks", "30") }
 
 // TestRandomBlows strikes several times in one story, also while the story
 // recovers from an earlier blow. It runs as often as -rapid.checks says, and a

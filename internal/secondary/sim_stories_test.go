@@ -2,6 +2,9 @@ package secondary
 
 import (
 	"errors"
+	"slices"
+	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/pgresync/pgresync/internal/plan"
@@ -191,8 +194,93 @@ func stories() []story {
 			w.pub.write(3)
 			w.keepHad = true
 		}},
+		{name: "damaged, and the WAL since the last pass is there", seeded: true, begin: func(w *world) {
+			w.reclones, w.pub.keep, w.server = true, 20, nil
+			w.pub.write(5)
+			w.startFails = func(pg *pgData) error {
+				if pg == w.had {
+					return damagedError{}
+				}
+				return nil
+			}
+		}},
+		{name: "another log on the same timeline", seeded: true, begin: func(w *world) {
+			w.serving().apart, w.compares, w.keepHad = true, true, true
+		}},
+		{name: "fail-over while proving", seeded: true, begin: func(w *world) {
+			gap(w)
+			w.follows = true
+			w.startFails = func(pg *pgData) error {
+				if pg != w.had && w.pub.host == "db1" {
+					w.pub.failOver("db3", w.pub.lsn)
+				}
+				if pg == w.had && w.pub.host != "db1" && !w.crashed {
+					w.breaks("the new copy is taken back, although it can follow")
+				}
+				return nil
+			}
+		}},
+		{name: "fail-over while proving to one that is behind", seeded: true, begin: func(w *world) {
+			gap(w)
+			w.follows = true
+			fork := w.pub.lsn
+			w.startFails = func(pg *pgData) error {
+				if pg != w.had && w.pub.host == "db1" {
+					pg.at = max(pg.at, fork+1)
+					w.pub.failOver("db3", fork)
+				}
+				return nil
+			}
+		}},
+		{name: "promoted and crashed while proving", seeded: true, operator: true, calm: true, begin: func(w *world) {
+			gap(w)
+			w.keepHad, w.crashed = true, true
+			w.mute = func(pg *pgData) bool {
+				if pg != w.had && !pg.promoted {
+					pg.signal, pg.promoted, pg.unsaved, pg.timeline, pg.fork, pg.state = false, true, true, pg.timeline+1, pg.at, "in production"
+					w.server = nil
+					w.startFails = func(*pgData) error {
+						w.breaks("something is started although the new copy was promoted")
+						return nil
+					}
+				}
+				return pg.promoted
+			}
+		}},
 		{name: "foreign", begin: func(w *world) { foreignStandby(w); w.keepHad = true }},
 		{name: "foreign, adopted", begin: func(w *world) { foreignStandby(w); w.cfg.Adopt = true }},
+	}
+}
+
+// storyOf is the story of that name.
+func storyOf(t *testing.T, name string) story {
+	t.Helper()
+	i := slices.IndexFunc(stories(), func(s story) bool { return s.name == name })
+	if i < 0 {
+		t.Fatalf("there is no story %q", name)
+	}
+	return stories()[i]
+}
+
+// Nothing moves where the last pass will do, and an increment where it will not.
+func TestTheLastPassWillDo(t *testing.T) {
+	s := storyOf(t, "damaged, and the WAL since the last pass is there")
+	for name, tt := range map[string]struct {
+		keep  int
+		moves bool
+	}{"the WAL is there": {20, false}, "it is gone": {2, true}} {
+		t.Run(name, func(t *testing.T) {
+			told := s
+			told.begin = func(w *world) {
+				s.begin(w)
+				w.pub.keep = tt.keep
+				clear(w.pub.slots)
+			}
+			w, problems := play(t, told, nil, nil)
+			if moved := len(w.moved) > 0; moved != tt.moves || len(problems) > 0 {
+				t.Errorf("moved %v, want %v; %v\n%s", w.moved, tt.moves, problems, w.describe())
+			}
+		})
 	}
 }
 
@@ -208,4 +296,37 @@ func foreignStandby(w *world) {
 	w.reset()
 	w.startByOthers()
 	w.pub.write(10)
+}
+
+// A copy that was promoted and crashed while it was proven stops the resync. Once
+// the cluster has moved on without it, and the policy says auto, it comes home by
+// itself, and what it holds is kept.
+func TestWhatWasPromotedWhileProvingComesHome(t *testing.T) {
+	if theSeeded == nil {
+		seedOnce(t)
+	}
+	for _, policy := range []plan.RejoinPolicy{plan.RejoinAuto, plan.RejoinTrigger} {
+		t.Run(string(policy), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := theSeeded.clone()
+				must(t, wait(t.Context(), time.Hour))
+				w.cfg.Diagnosis.RejoinPromoted = policy
+				s := storyOf(t, "promoted and crashed while proving")
+				s.begin(w)
+				w.had = w.pool[w.cfg.Dataset].content.pg
+				if !w.run(t, false, func() bool { return w.alarmed(t) }) {
+					t.Fatalf("no alarm\n%s", w.describe())
+				}
+				promoted := w.pool[w.cfg.Dataset].content.pg
+				w.had, w.keepHad, w.startFails, w.mute = promoted, true, nil, nil
+				w.pub.failOver("db3", w.pub.lsn)
+				w.pub.failOver("db3", w.pub.lsn)
+				home := w.run(t, false, func() bool { return w.happy(t) })
+				kept := w.find(promoted)
+				if home != (policy == plan.RejoinAuto) || kept == "" || home == (kept == w.cfg.Dataset) || len(w.broken) > 0 {
+					t.Errorf("home %v, the promoted copy is %q; %v\n%s", home, kept, w.broken, w.describe())
+				}
+			})
+		})
+	}
 }

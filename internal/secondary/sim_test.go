@@ -92,10 +92,23 @@ func (w *world) oneLife(t *testing.T, sent *time.Time, deadline time.Time, done 
 	if os.Getenv("SIM_LOG") != "" {
 		out = t.Output()
 	}
-	svc := New(w.cfg, Deps{
+	d := Deps{
 		ZFS: zfsHand{h}, Database: dbHand{h}, Postgres: pgHand{h}, Processes: w, Hooks: &w.hooks, Primary: pubHand{h}, Downloads: pubHand{h},
 		Announce: quiet{}, Now: time.Now, Log: zerolog.New(out),
-	})
+	}
+	if w.follows {
+		d.Follower = dbHand{h}
+	}
+	if w.estimates {
+		d.Estimates = pubHand{h}
+	}
+	if w.reclones {
+		d.Reserver = pubHand{h}
+	}
+	if w.compares {
+		d.Witness, d.Judge = dbHand{h}, pubHand{h}
+	}
+	svc := New(w.cfg, d)
 	ended := make(chan error, 1)
 	go func() { ended <- svc.Run(ctx) }()
 	tick := time.NewTicker(3 * time.Second)

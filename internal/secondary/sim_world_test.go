@@ -49,6 +49,11 @@ type world struct {
 	life     *life // of the sidecar that runs now
 	cutUntil time.Time
 
+	// follows, reclones and compares are what the sidecar can do, beside what it always can:
+	// point a standby elsewhere, make a copy without a transfer, and hold two logs
+	// together.
+	follows, reclones, compares, estimates bool
+
 	had     *pgData // what the standby had when the faults began
 	keepHad bool    // it must never be destroyed
 	moved   map[messages.GUID]int

@@ -27,11 +27,8 @@ func (s *Service) stage(ctx context.Context) (resync.Event, error) {
 	if err != nil {
 		return "", fmt.Errorf("stage: %w", err)
 	}
-	// The name is needed again, and a trigger may come before the housekeeping.
-	if s.journal().Proven {
-		if err := s.disposeOld(ctx); err != nil {
-			return "", fmt.Errorf("stage: %w", err)
-		}
+	if err := s.vacateOld(ctx, l); err != nil {
+		return "", fmt.Errorf("stage: %w", err)
 	}
 	if err := s.removeNext(ctx); err != nil {
 		return "", fmt.Errorf("stage: %w", err)

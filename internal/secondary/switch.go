@@ -48,11 +48,13 @@ func (s *Service) stop(ctx context.Context) (resync.Event, error) {
 	}
 	s.hook(ctx, HookBeforeStop, s.journal())
 	// Journaled before the deed, so that a revert knows to start it again.
-	if err := s.note(ctx, func(n *resync.Journal) { n.DownSince, n.Diverged = s.now().UTC(), n.Diverged || promoted }); err != nil {
+	if err := s.note(ctx, func(n *resync.Journal) {
+		n.DownSince, n.Diverged = s.now().UTC(), n.Diverged || promoted || s.compared.apart != ""
+	}); err != nil {
 		return "", err
 	}
 	if err := srv.Stop(ctx, false); err != nil {
-		return "", fmt.Errorf("stop PostgreSQL in %s: %w", dir, err)
+		return "", err
 	}
 	return resync.EventStopped, nil
 }
@@ -66,7 +68,7 @@ func (s *Service) noteStopped(ctx context.Context, l live, srv Server) error {
 	left, err := s.leftRecovery(ctx, srv)
 	if err != nil {
 		s.log.Warn().Err(err).Msg("pg_control of the old copy cannot be read; the copy will be kept")
-	} else if !left {
+	} else if !left && s.compared.apart == "" {
 		return nil
 	}
 	return s.note(ctx, func(n *resync.Journal) { n.Diverged = true })
@@ -97,7 +99,7 @@ func (s *Service) recheck(ctx context.Context, srv Server) (promoted bool, err e
 		return false, nil
 	}
 	if !s.journal().Consent {
-		return false, incurable(fmt.Errorf("PostgreSQL on %s left recovery while it was resynced: %w", s.cfg.Node, messages.ErrRefused), "find out who promoted it")
+		return false, promotedError(fmt.Errorf("PostgreSQL on %s left recovery while it was resynced: %w", s.cfg.Node, messages.ErrRefused), "find out who promoted it")
 	}
 	return true, nil
 }

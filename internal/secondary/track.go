@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/pgresync/pgresync/internal/plan"
 	"github.com/pgresync/pgresync/messages"
 )
 
@@ -15,6 +16,9 @@ const trackRetry = time.Minute
 // track keeps the lineage of a healthy standby fresh, so that a later resync has
 // little to move. It touches the lineage only, and needs no journal.
 func (s *Service) track(ctx context.Context) error {
+	if s.trackAt.IsZero() && s.cfg.TrackInterval > 0 {
+		s.trackAt = plan.NextTrack(s.now(), s.cfg.TrackInterval)
+	}
 	if s.now().Before(s.trackAt) {
 		return nil
 	}
@@ -39,9 +43,9 @@ func (s *Service) toTrack(ctx context.Context) (*messages.Manifest, error) {
 		if f.Snapshot == nil || f.Snapshot.ID == s.tracked {
 			return nil, nil
 		}
-		return f.Snapshot, s.gates(ctx, f)
+		return f.Snapshot, s.mayTrack(ctx, f)
 	case s.cfg.TrackInterval > 0:
-		if err := s.gates(ctx, f); err != nil {
+		if err := s.mayTrack(ctx, f); err != nil {
 			return nil, err
 		}
 		m, err := s.primary.Snapshot(ctx, 0, s.cfg.TrackInterval/2)
@@ -53,6 +57,21 @@ func (s *Service) toTrack(ctx context.Context) (*messages.Manifest, error) {
 	return nil, nil
 }
 
+// mayTrack: a fresh base is a convenience, and must not be what fills the pool.
+func (s *Service) mayTrack(ctx context.Context, f *messages.PrimaryFacts) error {
+	if err := s.gates(ctx, f); err != nil {
+		return err
+	}
+	pool, err := s.zfs.List(ctx, messages.Dataset(s.cfg.Lineage.Pool()))
+	if err != nil {
+		return err
+	}
+	if used, available := pool[0].Used, pool[0].Available; !plan.MayTrack(used, available) {
+		return fmt.Errorf("pool %s: %w: %d bytes are available, less than a fifth of it", pool[0].Name, messages.ErrNoSpace, available)
+	}
+	return nil
+}
+
 func (s *Service) keepUp(ctx context.Context, m *messages.Manifest) error {
 	if err := s.matches(ctx, m); err != nil {
 		return err
@@ -62,7 +81,7 @@ func (s *Service) keepUp(ctx context.Context, m *messages.Manifest) error {
 	}
 	s.tracked = m.ID
 	if !s.cfg.TrackAlways {
-		s.trackAt = s.now().Add(s.cfg.TrackInterval)
+		s.trackAt = plan.NextTrack(s.now(), s.cfg.TrackInterval)
 	}
 	return s.pruneLineage(ctx)
 }

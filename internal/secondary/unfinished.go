@@ -35,7 +35,7 @@ func (s *Service) unfinished(ctx context.Context, f *messages.PrimaryFacts, bran
 		}
 	}
 	pp, err := plan.Pass(m, f.History, branches, plan.Options{
-		Full: j.Full, NewBranch: plan.DefaultBranch + "-" + messages.RelName(j.ID), Current: j.Branch, Live: own,
+		Full: j.Full, NewBranch: newBranch(j), Current: j.Branch, Live: own,
 	})
 	if err != nil {
 		return nil
