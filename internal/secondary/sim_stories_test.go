@@ -214,7 +214,7 @@ func stories() []story {
 				if pg != w.had && w.pub.host == "db1" {
 					w.pub.failOver("db3", w.pub.lsn)
 				}
-				if pg == w.had && w.pub.host != "db1" && !w.crashed {
+				if pg == w.had && w.pub.host != "db1" && len(w.strikes) == 0 {
 					w.breaks("the new copy is taken back, although it can follow")
 				}
 				return nil

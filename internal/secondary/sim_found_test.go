@@ -1,0 +1,43 @@
+package secondary
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestWhatTheSimulationFound has a name for each of the defects that the simulation
+// brought to light: a story, the point of it that matters, and the blow.
+func TestWhatTheSimulationFound(t *testing.T) {
+	boots := func(w *world) { w.bootStarts = true }
+	for _, tt := range []struct {
+		name, story, at string
+		blow            blow
+		tune            func(*world)
+	}{
+		{"a boot mounts the previous copy again, and a unit starts it", "increment", "rename tank/pg to tank/pg.pgresync-old, done", blowReset, boots},
+		{"a boot between the two renames", "increment", "rename tank/pg.pgresync-next to tank/pg", blowReset, boots},
+		{"a boot while diverged data is stopped: it is kept although its server only starts", "diverged", "PostgreSQL is stopping", blowReset, boots},
+		{"a switch that is taken back does not take the operator's word away", "diverged", "start PostgreSQL", blowFail, nil},
+		{"one failed look at pg_control is no case for an operator", "diverged", "read pg_control", blowFail, nil},
+		{"the previous copy of a foreign standby is found without the publisher", "foreign", "stop PostgreSQL", blowCut, nil},
+		{"the way back is tried for longer than a stranger stays", "a stranger in the way", "unmount tank/pg", blowFail, nil},
+		{"PostgreSQL is started by somebody else right after it was stopped", "increment", "PostgreSQL has stopped", blowStart, nil},
+		{"the sidecar dies between a deed and its word in the journal", "increment", "PostgreSQL has started", blowKill, nil},
+		{"a copy without a transfer, and the sidecar dies before it knows its slot", "damaged, and the WAL since the last pass is there",
+			"slot from an earlier position", blowKill, nil},
+		{"the lease moves while a copy is proven, and the sidecar dies before it follows", "fail-over while proving", "point it at another primary", blowKill, nil},
+		{"another log, and the node is reset when its data is set aside", "another log on the same timeline",
+			"rename tank/pg to tank/pg.pgresync-old, done", blowReset, boots},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := storyOf(t, tt.story)
+			calm, problems := play(t, s, nil, nil)
+			at := slices.IndexFunc(calm.trace, func(where string) bool { return strings.HasPrefix(where, tt.at) })
+			if len(problems) > 0 || at < 0 {
+				t.Fatalf("without a blow: %v; point %q is there: %v", problems, tt.at, at >= 0)
+			}
+			told(t, s, map[int]blow{at + 1: tt.blow}, tt.tune)
+		})
+	}
+}
