@@ -40,7 +40,7 @@ func differing(t *testing.T, p, s *pgtest.Cluster) map[messages.WALClaimKind]str
 }
 
 // write makes some log, with commits and full pages.
-func write(t *testing.T, c *pgtest.Cluster, table string, rows string) {
+func write(t *testing.T, c *pgtest.Cluster, table, rows string) {
 	t.Helper()
 	c.Exec(t, "CREATE TABLE "+table+" AS SELECT g, md5(g::text) FROM generate_series(1, "+rows+") g", "CHECKPOINT")
 }

@@ -107,7 +107,7 @@ func checkpointOf(r walRecord) (redo messages.LSN, rest []byte, ok bool) {
 // in it the time stands depends on the version.
 func holdsTime(rest []byte, t int64) bool {
 	for ; len(rest) >= 8; rest = rest[8:] {
-		if int64(walOrder.Uint64(rest)) == t { //nolint:gosec // the bits are those of an int64
+		if int64(walOrder.Uint64(rest)) == t {
 			return true
 		}
 	}

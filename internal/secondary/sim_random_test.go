@@ -11,13 +11,18 @@ import (
 	"pgregory.net/rapid"
 )
 
-// Without a wish of the command line a few will do; make sim asks for thousands.
-func init() { _ = flag.Set("rapid.checks", "30") }
+// fewChecks will do where the command line has no wish; make sim asks for thousands.
+const fewChecks = "30"
 
 // TestRandomBlows strikes several times in one story, also while the story
 // recovers from an earlier blow. It runs as often as -rapid.checks says, and a
 // failure prints the -rapid.seed, or the file, that repeats it.
 func TestRandomBlows(t *testing.T) {
+	wish := false
+	flag.Visit(func(f *flag.Flag) { wish = wish || f.Name == "rapid.checks" })
+	if !wish {
+		must(t, flag.Set("rapid.checks", fewChecks))
+	}
 	all := struck()
 	blows := []blow{blowKill, blowReset, blowCrash, blowFail, blowCut, blowStart}
 	rapid.Check(t, func(rt *rapid.T) {

@@ -320,7 +320,7 @@ func TestWhatWasPromotedWhileProvingComesHome(t *testing.T) {
 				promoted := w.pool[w.cfg.Dataset].content.pg
 				w.had, w.keepHad, w.startFails, w.mute = promoted, true, nil, nil
 				w.pub.failOver("db3", w.pub.lsn)
-				w.pub.failOver("db3", w.pub.lsn)
+				w.pub.failOver("db4", w.pub.lsn)
 				home := w.run(t, false, func() bool { return w.happy(t) })
 				kept := w.find(promoted)
 				if home != (policy == plan.RejoinAuto) || kept == "" || home == (kept == w.cfg.Dataset) || len(w.broken) > 0 {

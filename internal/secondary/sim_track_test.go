@@ -64,7 +64,10 @@ func TestTrackingKeepsTheBaseFresh(t *testing.T) {
 	}{
 		"never":    {func(*world) {}, 0, 0, 0, false},
 		"interval": {func(w *world) { w.cfg.TrackInterval = 20 * time.Minute }, 4, 7, 7, false},
-		"always":   {func(w *world) { w.cfg.TrackAlways = true }, 4, 5, 0, true},
+		"interval, in a pool that is nearly full": {
+			func(w *world) { w.cfg.TrackInterval, w.used = 20*time.Minute, 5<<40 }, 0, 0, 0, false,
+		},
+		"always": {func(w *world) { w.cfg.TrackAlways = true }, 4, 5, 0, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := len(theSeededOnce(t).pub.shots)

@@ -54,6 +54,8 @@ type world struct {
 	// together.
 	follows, reclones, compares, estimates bool
 
+	used uint64 // of the pool; 1 TiB is available
+
 	had     *pgData // what the standby had when the faults began
 	keepHad bool    // it must never be destroyed
 	moved   map[messages.GUID]int

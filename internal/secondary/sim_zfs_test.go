@@ -92,7 +92,7 @@ func (w *world) info(d messages.Dataset) messages.DatasetInfo {
 	_, is := w.mountedAt(d)
 	info := messages.DatasetInfo{
 		Name: d, GUID: fs.guid, Mountpoint: w.mountpoint(d), Mounted: is, CanMount: w.canmount(d), Origin: fs.origin,
-		Available: 1 << 40, RecordSize: 131072, Compression: "lz4", Encryption: "off", Marks: map[string]string{},
+		Used: w.used, Available: 1 << 40, RecordSize: 131072, Compression: "lz4", Encryption: "off", Marks: map[string]string{},
 	}
 	for k, v := range fs.local {
 		if strings.HasPrefix(k, "pgresync:") {
