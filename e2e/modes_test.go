@@ -129,11 +129,12 @@ func (s *stage) discardBrokenFits(t part) {
 	before := run(t, s.db2, "zfs", "list", "-H", "-d", "1", "-o", "guid", s.db2.Pool()+"/pgresync/"+world.Cluster)
 	s.cutOff(t)
 	must(t, s.db1.AddDocuments(t.Context(), 4, 1<<20))
+	m := mark(s.db2)
 	must(t, s.db2.Plug(t.Context()))
-	s.until(t, s.db2, 0, patience, "the verdict", func(l world.Line) bool {
+	s.until(t, s.db2, m, patience, "the verdict", func(l world.Line) bool {
 		return l.Message == "verdict" && l.Str("verdict") == "resync"
 	})
-	m := s.trigger(t, s.db2, `{"full":true}`)
+	m = s.trigger(t, s.db2, `{"full":true}`)
 	s.until(t, s.db2, m, patience, "the live copy to be given up", entered("discarding"))
 	s.until(t, s.db2, m, patience, "proof", proven)
 	if got := passes(s.db2, m); len(got) == 0 || got[0].Str("kind") != "seed" {

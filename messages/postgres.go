@@ -89,6 +89,8 @@ type StandbySetup struct {
 	EmptyWAL bool
 	// Tablespaces are the final paths by OID.
 	Tablespaces map[uint32]string
+	// TablespacesStaged are where those are now, as far as they are known.
+	TablespacesStaged map[uint32]string
 	// KeepFrom is the previous data directory, "" when there is none; KeepFiles are
 	// copied from it when they are there (postgresql.conf, pg_hba.conf, …).
 	KeepFrom  string

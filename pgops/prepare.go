@@ -65,6 +65,7 @@ func (p Preparer) prepare(ctx context.Context, setup *messages.StandbySetup) err
 		{"clean it", c.clean},
 		{"set up pg_wal", c.placeWAL},
 		{"link the tablespaces", c.linkTablespaces},
+		{"check owners and modes", c.checkOwners},
 		{"keep local files", c.keepFiles},
 		{"write the settings", c.writeSettings},
 		{"write the backup label", c.writeLabel},

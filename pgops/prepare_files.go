@@ -75,6 +75,9 @@ func (c *copied) keep(from *os.Root, name string) error {
 	if err != nil {
 		return err
 	}
+	if info.Mode()&fs.ModeSymlink != 0 {
+		return c.keepLink(from, name)
+	}
 	content, err := readSmall(from, name)
 	if err != nil {
 		return err
@@ -83,6 +86,24 @@ func (c *copied) keep(from *os.Root, name string) error {
 		return err
 	}
 	return replace(c.root, name, info.Mode().Perm(), content, c.setup.UID, c.setup.GID)
+}
+
+// keepLink keeps the link itself and does not follow it: a certificate often lies
+// outside of the data directory, and so is this host's anyway.
+func (c *copied) keepLink(from *os.Root, name string) error {
+	target, err := from.Readlink(name)
+	if err != nil {
+		return err
+	}
+	if err := c.parents(path.Dir(name)); err != nil {
+		return err
+	}
+	if info, err := c.root.Lstat(name); err == nil && !info.IsDir() {
+		if err := c.root.Remove(name); err != nil {
+			return err
+		}
+	}
+	return link(c.root, name, target, c.setup.UID, c.setup.GID)
 }
 
 // isOwnFile tells what is decided by us or by the copy, never by what was there

@@ -71,8 +71,8 @@ func newRig(t *testing.T) *rig {
 		PrimaryConninfo: r.primary.Conninfo(pgtest.Superuser), SlotName: "pgresync_db2_new",
 		Settings: map[string]string{"cluster_name": `it's a \ standby`, "max_connections": "30"},
 		WALDir:   filepath.Join(final, "wal"), WALStaged: filepath.Join(stage, "wal"), WALLink: true, EmptyWAL: true,
-		Tablespaces: map[uint32]string{r.oid: filepath.Join(final, "ts")},
-		UID:         uid, GID: gid,
+		Tablespaces: map[uint32]string{r.oid: filepath.Join(final, "ts")}, TablespacesStaged: map[uint32]string{r.oid: filepath.Join(stage, "ts")},
+		UID: uid, GID: gid,
 	}
 	return r
 }

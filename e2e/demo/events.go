@@ -115,14 +115,16 @@ func (f *follower) rejoined(ctx context.Context, node string, mark int) (*messag
 
 // phases are what the phases mean to somebody who looks on.
 var phases = map[messages.Phase]string{
-	messages.PhasePlanning:  "asks the primary what has changed, and for a snapshot",
-	messages.PhaseReceiving: "receives beside the live data; reads go on",
-	messages.PhaseStaging:   "makes a standby of a clone of what arrived; reads go on",
-	messages.PhaseStopping:  "stops PostgreSQL on the old copy",
-	messages.PhaseSwitching: "renames the datasets: old aside, new in place",
-	messages.PhaseStarting:  "starts PostgreSQL on the new copy",
-	messages.PhaseProving:   "answers again; proves that it streams",
-	messages.PhaseReverting: "goes back to the old copy",
+	messages.PhasePlanning:   "asks the primary what has changed, and for a snapshot",
+	messages.PhaseReceiving:  "receives beside the live data; reads go on",
+	messages.PhaseClearing:   "stops PostgreSQL and sets the live copy aside: there is no room beside it",
+	messages.PhaseDiscarding: "destroys the live copy for room",
+	messages.PhaseStaging:    "makes a standby of a clone of what arrived; reads go on",
+	messages.PhaseStopping:   "stops PostgreSQL on the old copy",
+	messages.PhaseSwitching:  "renames the datasets: old aside, new in place",
+	messages.PhaseStarting:   "starts PostgreSQL on the new copy",
+	messages.PhaseProving:    "answers again; proves that it streams",
+	messages.PhaseReverting:  "goes back to the old copy",
 }
 
 // tell is an event for people, "" for one that says nothing new.

@@ -149,7 +149,7 @@ func TestEveryRowIsStruckAt(t *testing.T) {
 		reached[string(row.To)] = true
 	}
 	for _, row := range resync.Rows() {
-		if !reached[string(row.To)] {
+		if !reached[string(row.To)] && !tight(row) {
 			t.Errorf("no way to phase %s", row.To)
 		}
 	}

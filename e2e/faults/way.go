@@ -30,6 +30,7 @@ const (
 	notRaised  = "nothing in the sidecar raises this event there"
 	notFailing = "charging the budget asks nobody who could fail"
 	tooLong    = "twenty attempts to go back take a quarter of an hour; the simulation has it"
+	ofTheModes = "only where two copies do not fit (PGRESYNC_MODE); the simulation strikes there, and e2e has TestModes"
 )
 
 // breaks has everything that the sidecar does with ZFS fail until it has journaled
@@ -61,8 +62,17 @@ func (w way) then(at messages.Phase, do func(context.Context, *Rig) error) way {
 	return w
 }
 
+// tight rows are those of a pool without room for two copies.
+func tight(row resync.Row) bool {
+	modes := []messages.Phase{messages.PhaseClearing, messages.PhaseDiscarding}
+	return slices.Contains(modes, row.From) || slices.Contains(modes, row.To)
+}
+
 // wayTo knows how to get to a row.
 func wayTo(row resync.Row) way {
+	if tight(row) {
+		return way{none: ofTheModes}
+	}
 	switch row.On {
 	case resync.EventBegun, resync.EventPlanned, resync.EventReceived, resync.EventStaged, resync.EventStopped,
 		resync.EventSwitched, resync.EventStarted, resync.EventProven:
@@ -92,6 +102,7 @@ func wayTo(row resync.Row) way {
 		return way{none: notRaised}
 	case resync.EventInPlace, resync.EventCancelled:
 		return way{none: notRaised}
+	case resync.EventCramped, resync.EventCleared, resync.EventDiscarded, resync.EventKept:
 	}
 	return way{none: notRaised}
 }

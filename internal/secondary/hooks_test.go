@@ -27,6 +27,7 @@ func TestHooksRunAtTheirMoments(t *testing.T) {
 			"before-stop in stopping of db2 for slot-lost", fails, "before-stop in stopping of db2 for slot-lost",
 			"after-rejoin in idle of db2 for slot-lost",
 		},
+		"in place": {"before-stop in clearing of db2 for slot-lost", "after-rejoin in idle of db2 for slot-lost"},
 		// Nothing is stopped, and nothing is announced to be.
 		"lost": {"after-rejoin in idle of db2 for no-data"},
 	} {

@@ -254,7 +254,7 @@ func (s *Service) setup(ctx context.Context, m *messages.Manifest, sites []site)
 	out := messages.StandbySetup{
 		DataDir: staged(dd), FinalDataDir: final(dd), SystemID: m.SystemID, Timeline: m.Timeline.Current,
 		BackupLabel: m.BackupLabel.Data, PrimaryConninfo: conninfo, SlotName: s.journal().Slot,
-		Settings: s.cfg.Settings, Tablespaces: map[uint32]string{}, UID: uid, GID: gid,
+		Settings: s.cfg.Settings, Tablespaces: map[uint32]string{}, TablespacesStaged: map[uint32]string{}, UID: uid, GID: gid,
 	}
 	if m.TablespaceMap != nil {
 		out.TablespaceMap = m.TablespaceMap.Data
@@ -267,6 +267,7 @@ func (s *Service) setup(ctx context.Context, m *messages.Manifest, sites []site)
 	}
 	for _, t := range m.Layout.Tablespaces {
 		out.Tablespaces[t.OID] = final(t.Place)
+		out.TablespacesStaged[t.OID] = staged(t.Place)
 	}
 	if s.journal().HandOver {
 		out.SlotName = "" // the slot only bridges the time until the asker has one
