@@ -29,11 +29,14 @@ const (
 // Run does one case, on a rig that is Ready.
 func (r *Rig) Run(ctx context.Context, c Case, seed uint64) Result {
 	began := time.Now()
+	r.well = false
 	res := Result{Case: c.Name(), Seed: seed, Outcome: converged}
 	err := r.run(ctx, c, seed, &res)
 	if err != nil {
 		res.Failed, res.Outcome = true, err.Error()
 		r.hurt = true
+	} else {
+		r.well = true
 	}
 	res.Seconds = int(time.Since(began).Seconds())
 	return res
