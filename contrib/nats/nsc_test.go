@@ -39,7 +39,7 @@ func newNscSite(t *testing.T) *site {
 		must(system.PublicKey()))
 	conf += fmt.Sprintf("%s: %s\n", must(system.PublicKey()), encode(system, operator, jwt.NewAccountClaims))
 	for cluster, roles := range map[string][][]string{
-		"main":  {{"primary-provision", "db1"}, {"secondary", "db1", "db2", "db3"}, {"operator-read", "alice"}, {"operator-write", "carol"}},
+		"main":  {{"primary-provision", "db1"}, {"secondary", "db1", "db2", "db3"}, {"operator-read", "alice"}, {"operator-verify", "vera"}, {"operator-write", "carol"}},
 		"other": {{"primary-provision", "db1"}, {"secondary", "db2"}},
 	} {
 		account := must(nkeys.CreateAccount())

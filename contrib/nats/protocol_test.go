@@ -77,6 +77,7 @@ func (w *site) protocol(t *testing.T, provision bool) {
 		t.Errorf("got %s", m.Subject)
 	}
 	w.look(t, alice)
+	w.command(t)
 
 	carol := w.client(t, "operator-write-main-carol")
 	for _, subject := range []string{main.TriggerSnapshot(), main.TriggerResync("db2"), main.TriggerResync(messages.AllNodes)} {
@@ -206,6 +207,38 @@ func (w *site) ask(t *testing.T, b *bus.Bus, want []byte) {
 		return err
 	}); err != nil || !bytes.Equal(got.Bytes(), want) {
 		t.Fatalf("read %d bytes of %d: %v", got.Len(), len(want), err)
+	}
+}
+
+// command is what the operator's command reads.
+func (w *site) command(t *testing.T) {
+	t.Helper()
+	as := func(user string) *bus.Bus {
+		return w.busWith(t, user, func(c *bus.Config) { c.Sidecar = bus.SidecarOperator })
+	}
+	for _, user := range []string{reader, verifier, operator} {
+		b := as(user)
+		events := 0
+		if err := b.History(t.Context(), time.Now().Add(-time.Hour), false, func(messages.Event) error { events++; return nil }); err != nil || events == 0 {
+			t.Errorf("history for %s: %d events, %v", user, events, err)
+		}
+		if seen, err := b.LastSeen(t.Context()); err != nil || seen["db2"].IsZero() {
+			t.Errorf("last seen for %s: %v, %v", user, seen, err)
+		}
+		if nodes, err := b.Nodes(t.Context()); err != nil || len(nodes) != 2 {
+			t.Errorf("nodes for %s: %v, %v", user, nodes, err)
+		}
+		if _, _, err := b.Lease(t.Context()); err != nil {
+			t.Errorf("lease for %s: %v", user, err)
+		}
+	}
+	r, err := stream.NewReader(as(verifier).JetStream(), stream.Config{Cluster: "main"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	checks, err := r.Verify(t.Context(), messages.NewStreamID(12, 11, messages.FlagsPlain, ""), nil)
+	if err != nil || len(checks) != 1 || checks[0].Good == 0 || len(checks[0].Bad) > 0 {
+		t.Errorf("verify: %+v, %v", checks, err)
 	}
 }
 

@@ -17,6 +17,7 @@ const (
 	theirs   = "secondary-main-db3"
 	mine     = "primary-main-db1"
 	reader   = "operator-read-main-alice"
+	verifier = "operator-verify-main-vera"
 	operator = "operator-write-main-carol"
 )
 
@@ -79,10 +80,19 @@ var forbidden = map[string][]string{
 		"$O.pgresync-main.M.x", "$JS.API.DIRECT.GET.OBJ_pgresync-main.$O.pgresync-main.C.x", "$JS.API.DIRECT.GET.OBJ_pgresync-main",
 		"$JS.API.CONSUMER.CREATE.OBJ_pgresync-main.x.$O.pgresync-main.C.>", "$JS.API.CONSUMER.CREATE.OBJ_pgresync-main.x",
 		"$JS.API.CONSUMER.MSG.NEXT.PGRESYNC_main.secondary-db2", "$JS.API.CONSUMER.DELETE.PGRESYNC_main.secondary-db2",
-		"$JS.API.STREAM.PURGE.PGRESYNC_main", "$JS.API.STREAM.DELETE.PGRESYNC_main", "$JS.API.STREAM.MSG.GET.PGRESYNC_main",
+		"$JS.API.STREAM.PURGE.PGRESYNC_main", "$JS.API.STREAM.DELETE.PGRESYNC_main", "$JS.API.STREAM.MSG.DELETE.PGRESYNC_main",
+		"$JS.API.CONSUMER.CREATE.PGRESYNC_main.secondary-db2.pgresync.main.event.>", "$JS.API.CONSUMER.CREATE.PGRESYNC_main.x.pgresync.main.event.>",
+		"$JS.API.STREAM.MSG.GET.PGRESYNC_main_PARTS", "$JS.API.STREAM.MSG.GET.OBJ_pgresync-main", "$JS.API.CONSUMER.MSG.NEXT.OBJ_pgresync-main.x",
 		"$JS.API.DIRECT.GET.PGRESYNC_main.pgresync.main.trigger.snapshot", "$JS.API.CONSUMER.NAMES.PGRESYNC_main_PARTS",
 		"$JS.API.DIRECT.GET.KV_pgresync-other.$KV.pgresync-other.lease",
 		sub + "$O.pgresync-main.C.>", sub + "pgresync.other.event.>", sub + "_INBOX_main_db2.>", sub + "pgresync.main.svc.>",
+	},
+	verifier: {
+		"pgresync.main.trigger.resync.db2", "pgresync.main.op.db2.secondary.resync", "$O.pgresync-main.C.x", "$O.pgresync-main.M.x", "$KV.pgresync-main.lease",
+		"$JS.API.CONSUMER.CREATE.PGRESYNC_main_PARTS.x.pgresync.main.stream.>", "$JS.API.CONSUMER.DELETE.PGRESYNC_main_PARTS.x",
+		"$JS.API.CONSUMER.MSG.NEXT.PGRESYNC_main_PARTS.x", "$JS.API.CONSUMER.CREATE.PGRESYNC_main.secondary-db2.pgresync.main.event.>",
+		"$JS.API.STREAM.PURGE.OBJ_pgresync-main", "$JS.API.STREAM.PURGE.PGRESYNC_main_PARTS", "$JS.API.CONSUMER.CREATE.OBJ_pgresync-other.x.$O.pgresync-other.C.y",
+		"$JS.API.CONSUMER.MSG.NEXT.PGRESYNC_main.secondary-db2", sub + "pgresync.main.svc.>", sub + "$O.pgresync-main.C.>",
 	},
 	operator: {
 		"pgresync.main.event.rejoined.db2", "$KV.pgresync-main.lease", "pgresync.main.stream.x.y.end", "$O.pgresync-main.M.x",

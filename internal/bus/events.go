@@ -55,7 +55,7 @@ func (b *Bus) Events(ctx context.Context, filter, durable string, handle func(co
 	c.start = func(cfg *jetstream.ConsumerConfig) { cfg.DeliverPolicy = jetstream.DeliverLastPerSubjectPolicy }
 	c.handle = func(ctx context.Context, m jetstream.Msg, md *jetstream.MsgMetadata) outcome {
 		var e messages.Event
-		if err := b.decodeEvent(m, &e); err != nil {
+		if err := b.decodeEvent(m.Subject(), m.Data(), &e); err != nil {
 			b.cfg.OnAsyncError(fmt.Errorf("event %d on %s dropped: %w", md.Sequence.Stream, m.Subject(), err))
 			return refuse
 		}
@@ -66,17 +66,17 @@ func (b *Bus) Events(ctx context.Context, filter, durable string, handle func(co
 
 // decodeEvent also holds the subject against the document: server permissions
 // guard subjects, so that a document must not claim another sender.
-func (b *Bus) decodeEvent(m jetstream.Msg, e *messages.Event) error {
-	if err := messages.Decode(m.Data(), e); err != nil {
+func (b *Bus) decodeEvent(subject string, body []byte, e *messages.Event) error {
+	if err := messages.Decode(body, e); err != nil {
 		return err
 	}
 	// A manifest is acted upon; the rest is news.
 	if e.Type == messages.EventSnapshotReady {
-		if _, _, err := b.cfg.Publishers.Open(m.Subject(), m.Data()); err != nil {
+		if _, _, err := b.cfg.Publishers.Open(subject, body); err != nil {
 			return err
 		}
 	}
-	if want := b.names.Event(e.Type, e.Node); e.Cluster != b.cfg.Cluster || m.Subject() != want {
+	if want := b.names.Event(e.Type, e.Node); e.Cluster != b.cfg.Cluster || subject != want {
 		return fmt.Errorf("%w: it says cluster %q, node %q and type %q, which does not belong on this subject",
 			messages.ErrBadDocument, e.Cluster, e.Node, e.Type)
 	}

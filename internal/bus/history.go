@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/pgresync/pgresync/messages"
@@ -23,43 +24,104 @@ func (b *Bus) History(ctx context.Context, since time.Time, follow bool, handle 
 	return fmt.Errorf("read events of cluster %s: %w", b.cfg.Cluster, classify(err))
 }
 
+// history reads message by message instead of with a consumer: consumers have
+// names, and who may make them under any name, for which permissions have no finer
+// word, may alter those of others.
 func (b *Bus) history(ctx context.Context, since time.Time, follow bool, handle func(messages.Event) error) error {
-	cfg := jetstream.OrderedConsumerConfig{FilterSubjects: []string{b.names.Events()}, DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &since}
-	var cons jetstream.Consumer
+	var news chan *nats.Msg
+	if follow {
+		// Before the first look, so that nothing comes in between unseen. A full channel
+		// loses nothing: what comes is only a reason to look.
+		news = make(chan *nats.Msg, 1)
+		sub, err := b.control.nc.ChanSubscribe(b.names.Events(), news)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = sub.Unsubscribe() }() // its end is the connection's too
+	}
+	var s jetstream.Stream
 	err := b.call(ctx, func(ctx context.Context) (err error) {
-		cons, err = b.js.OrderedConsumer(ctx, b.names.Stream(), cfg)
+		s, err = b.js.Stream(ctx, b.names.Stream())
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	if !follow && cons.CachedInfo().NumPending == 0 {
-		return nil
-	}
-	it, err := cons.Messages(jetstream.PullHeartbeat(pullHeartbeat))
+	next, err := b.firstSince(ctx, s, since)
 	if err != nil {
 		return err
 	}
-	defer it.Stop()
 	for {
-		m, err := it.Next(jetstream.NextContext(ctx))
-		if err != nil {
+		if next, err = b.readOn(ctx, s, next, handle); err != nil || !follow {
 			return err
 		}
-		md, err := m.Metadata()
-		if err != nil {
+		if err := awaitNews(ctx, news); err != nil {
 			return err
-		}
-		var e messages.Event
-		if err := b.decodeEvent(m, &e); err != nil {
-			b.cfg.OnAsyncError(fmt.Errorf("event %d on %s left out: %w", md.Sequence.Stream, m.Subject(), err))
-		} else if err := handle(e); err != nil {
-			return err
-		}
-		if !follow && md.NumPending == 0 {
-			return nil
 		}
 	}
+}
+
+// lookAgain is for events that came while the connection was away.
+const lookAgain = 5 * time.Second
+
+func awaitNews(ctx context.Context, news <-chan *nats.Msg) error {
+	t := time.NewTimer(lookAgain)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-news:
+	case <-t.C:
+	}
+	return nil
+}
+
+// readOn hands on what is stored from sequence next, and returns where to go on.
+func (b *Bus) readOn(ctx context.Context, s jetstream.Stream, next uint64, handle func(messages.Event) error) (uint64, error) {
+	for {
+		m, err := b.eventFrom(ctx, s, next)
+		if m == nil || err != nil {
+			return next, err
+		}
+		next = m.Sequence + 1
+		var e messages.Event
+		if err := b.decodeEvent(m.Subject, m.Data, &e); err != nil {
+			b.cfg.OnAsyncError(fmt.Errorf("event %d on %s left out: %w", m.Sequence, m.Subject, err))
+		} else if err := handle(e); err != nil {
+			return next, err
+		}
+	}
+}
+
+// eventFrom is the first event at or after seq, nil if there is none.
+func (b *Bus) eventFrom(ctx context.Context, s jetstream.Stream, seq uint64) (m *jetstream.RawStreamMsg, err error) {
+	err = b.call(ctx, func(ctx context.Context) error {
+		m, err = s.GetMsg(ctx, max(seq, 1), jetstream.WithGetMsgSubject(b.names.Events()))
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			m = nil
+			return nil
+		}
+		return err
+	})
+	return m, err
+}
+
+// firstSince halves its way to the first event that was stored at or after a time.
+func (b *Bus) firstSince(ctx context.Context, s jetstream.Stream, since time.Time) (uint64, error) {
+	low, high := s.CachedInfo().State.FirstSeq, s.CachedInfo().State.LastSeq+1
+	for low < high {
+		middle := low + (high-low)/2
+		m, err := b.eventFrom(ctx, s, middle)
+		switch {
+		case err != nil:
+			return 0, err
+		case m == nil || !m.Time.Before(since):
+			high = middle
+		default:
+			low = m.Sequence + 1
+		}
+	}
+	return low, nil
 }
 
 // LastSeen tells when each node's last stored event was published: it remembers
