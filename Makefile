@@ -162,6 +162,10 @@ test-newcomer: lab-binaries ## docs/getting-started.md, command by command, in t
 test-modes: lab-binaries ## the modes for pools without room for two copies, in the lab
 	$(call world,TestModes,modes)
 
+.PHONY: test-privileges
+test-privileges: lab-binaries ## both sidecars with no more rights than docs/unprivileged.md gives them, in the lab
+	$(call world,TestPrivileges,privileges,--put bin/pgresync-sign --put docs/unprivileged.md)
+
 .PHONY: test-compose
 test-compose: lab-binaries ## brings docker-compose.test.yml up in the lab and resyncs a standby in it
 	$(call world,TestCompose,compose,--put docker-compose.test.yml --put e2e/compose/node:compose-node)

@@ -1,6 +1,7 @@
 package zfsops
 
 import (
+	"os"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -46,6 +47,49 @@ func TestDelegationsThatApply(t *testing.T) {
 		"everyone":                            {"nobody", nil, []string{"send", "snapshot", "mount", "bookmark", "destroy", "create", "clone", "rollback", "quota", "rename"}},
 	} {
 		if diff := cmp.Diff(tt.missing, d.Missing(tt.user, tt.groups, want)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+// testdata/allow-2.3.9.txt was captured after the commands of docs/unprivileged.md.
+func TestDelegationsAsOpenZFSPrintsThem(t *testing.T) {
+	text, err := os.ReadFile("testdata/allow-2.3.9.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := parseDelegations("tank1/pg", string(text))
+	want := []string{"snapshot", "hold", "release", "bookmark", "send", "destroy", "mount", "userprop"}
+	if missing := d.Missing("pgresync", nil, want); missing != nil {
+		t.Errorf("missing %v, want nothing", missing)
+	}
+	if diff := cmp.Diff([]string{"receive"}, d.Missing("pgresync", nil, []string{"send", "receive"})); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff(want, d.Missing("postgres", []string{"pgresync"}, want)); diff != "" {
+		t.Errorf("another user (-want +got):\n%s", diff)
+	}
+}
+
+// testdata/allow-all-forms-2.3.9.txt has every form that there is, and a dataset with
+// a space in its name.
+func TestEveryFormOfDelegation(t *testing.T) {
+	text, err := os.ReadFile("testdata/allow-all-forms-2.3.9.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := parseDelegations("tank1/apart/my pg", string(text))
+	all := []string{"send", "hold", "snapshot", "mount", "bookmark", "userprop", "destroy", "release", "create", "rename", "clone", "rollback", "quota"}
+	for name, tt := range map[string]struct {
+		user   string
+		groups []string
+		want   []string // missing
+	}{
+		"local, descendent, from above": {"postgres", nil, []string{"send", "hold", "snapshot", "destroy", "create", "rename", "clone"}},
+		"and by a group":                {"postgres", []string{"postgres"}, []string{"send", "hold", "snapshot", "create", "rename", "clone"}},
+		"sets within sets":              {"pgresync", nil, []string{"mount", "bookmark", "userprop", "destroy", "create", "rename", "clone", "rollback", "quota"}},
+	} {
+		if diff := cmp.Diff(tt.want, d.Missing(tt.user, tt.groups, all)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}

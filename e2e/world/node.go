@@ -45,7 +45,8 @@ func (n *Node) Out() string { return filepath.Join(n.world.o.Out, n.Name) }
 
 func (n *Node) link() string { return "pgrw" + strconv.Itoa(n.Index) }
 
-func (n *Node) poolFile() string { return filepath.Join(n.world.o.Scratch, n.Pool()) }
+// PoolFile is the file in which the pool is.
+func (n *Node) PoolFile() string { return filepath.Join(n.world.o.Scratch, n.Pool()) }
 
 // makeOut makes the directory of logs; PostgreSQL's go there too.
 func (n *Node) makeOut() error {
@@ -127,7 +128,7 @@ func (n *Node) buildMounts(ctx context.Context) error {
 }
 
 func (n *Node) buildPool(ctx context.Context) error {
-	f, err := os.OpenFile(n.poolFile(), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	f, err := os.OpenFile(n.PoolFile(), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 	if err != nil {
 		return err
 	}
@@ -135,7 +136,7 @@ func (n *Node) buildPool(ctx context.Context) error {
 		return err
 	}
 	// No cache file: nothing of the world may be imported at the next boot.
-	err = n.runAll(ctx, []string{"zpool", "create", "-o", "cachefile=none", "-O", "mountpoint=none", "-O", "atime=off", n.Pool(), n.poolFile()})
+	err = n.runAll(ctx, []string{"zpool", "create", "-o", "cachefile=none", "-O", "mountpoint=none", "-O", "atime=off", n.Pool(), n.PoolFile()})
 	n.pooled = err == nil
 	return err
 }

@@ -113,6 +113,22 @@ func (n *Node) InitCluster(ctx context.Context, more ...string) error {
 	return os.WriteFile(filepath.Join(inside, "pg_hba.conf"), []byte(access), 0o600)
 }
 
+// Restrict lets each operating system user be no other role than his own, root
+// excepted, who is the test.
+func (n *Node) Restrict(ctx context.Context) error {
+	inside := filepath.Join(fmt.Sprintf("/proc/%d/root", n.holder.PID()), DataDir)
+	for name, text := range map[string]string{
+		"pg_hba.conf":   "local all postgres peer map=lab\nhost replication replicator 10.77.0.0/24 trust\n",
+		"pg_ident.conf": "lab root postgres\nlab postgres postgres\n",
+	} {
+		if err := os.WriteFile(filepath.Join(inside, name), []byte(text), 0o600); err != nil {
+			return err
+		}
+	}
+	_, err := n.SQL(ctx, "select pg_reload_conf()")
+	return err
+}
+
 // StartServer starts PostgreSQL in DataDir by hand.
 func (n *Node) StartServer(ctx context.Context) error {
 	_, err := n.Run(ctx, AsPostgres("pg_ctl", "start", "-w", "-t", "120", "-D", DataDir, "-l", n.ServerLog())...)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"path/filepath"
+	"slices"
 )
 
 // The kinds of sidecars; also the names of their commands and logs.
@@ -18,10 +19,21 @@ const Cluster = "main"
 // StartSidecar starts a sidecar with settings for a quick test; env is added to
 // them or replaces them, an empty value removes one.
 func (n *Node) StartSidecar(ctx context.Context, kind string, env map[string]string) (*Process, error) {
+	return n.StartSidecarUnder(ctx, nil, kind, env)
+}
+
+// StartSidecarUnder is StartSidecar behind a command that takes something away from
+// it and then becomes it, like setpriv.
+func (n *Node) StartSidecarUnder(ctx context.Context, under []string, kind string, env map[string]string) (*Process, error) {
+	return n.Start(ctx, kind, n.SidecarEnv(kind, env), append(slices.Clip(under), filepath.Join(n.world.o.Bin, kind))...)
+}
+
+// SidecarEnv is what StartSidecar gives to a sidecar.
+func (n *Node) SidecarEnv(kind string, env map[string]string) map[string]string {
 	all := n.sidecarEnv(kind)
 	maps.Copy(all, env)
 	maps.DeleteFunc(all, func(_, v string) bool { return v == "" })
-	return n.Start(ctx, kind, all, filepath.Join(n.world.o.Bin, kind))
+	return all
 }
 
 func (n *Node) sidecarEnv(kind string) map[string]string {
