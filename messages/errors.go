@@ -33,6 +33,8 @@ var (
 	ErrQueued = errors.New("waits for others")
 	// ErrLeaseLost: another node took the lease, or it expired.
 	ErrLeaseLost = errors.New("lease lost")
+	// ErrKeys: a stream is encrypted to others, or is not although it has to be.
+	ErrKeys = errors.New("encryption keys do not fit")
 	// ErrPermission: the operating system, ZFS, PostgreSQL or NATS denied it.
 	ErrPermission = errors.New("permission denied")
 )

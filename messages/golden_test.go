@@ -121,7 +121,7 @@ func visit(v reflect.Value, path string, report func(path string, zero bool)) {
 		}
 	case reflect.Struct:
 		for i := range v.NumField() {
-			if f := v.Type().Field(i); f.IsExported() {
+			if f := v.Type().Field(i); f.IsExported() && f.Tag.Get("json") != "-" {
 				p := path + "." + f.Name
 				report(p, v.Field(i).IsZero())
 				visit(v.Field(i), p, report)

@@ -123,8 +123,12 @@ type StreamID string
 
 // NewStreamID hashes what determines the bytes of a stream: the target and base
 // snapshots, the flags, and the token of a resumed receive.
-func NewStreamID(to, from GUID, flags SendFlags, token ResumeToken) StreamID {
-	h := sha256.Sum256(fmt.Appendf(nil, "%d %d %s %s", to, from, flags, token))
+func NewStreamID(to, from GUID, flags SendFlags, token ResumeToken, recipients ...string) StreamID {
+	text := fmt.Appendf(nil, "%d %d %s %s", to, from, flags, token)
+	for _, r := range recipients {
+		text = append(append(text, ' '), r...)
+	}
+	h := sha256.Sum256(text)
 	return StreamID(hex.EncodeToString(h[:16]))
 }
 

@@ -52,6 +52,8 @@ type OperatorRequest struct {
 	DataDir string `json:"data_dir,omitempty"`
 	// Resync is the one that was begun for him.
 	Resync ResyncID `json:"resync,omitempty"`
+	// ExpiresAt ends the life of a signed request, which needs one.
+	ExpiresAt time.Time `json:"expires_at,omitzero"`
 }
 
 // DecodeOperatorRequest reads the body of a request for verb; an empty or blank

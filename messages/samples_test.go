@@ -68,7 +68,7 @@ func sampleTransfer() *messages.TransferReport {
 
 func sampleRecord() messages.StreamRecord {
 	return messages.StreamRecord{
-		V: 1, Stream: streamID, Cluster: "main", Node: "db-1", Dataset: "ts fast", To: 12, From: 11, Flags: messages.FlagsRaw, Resumed: true,
+		V: 1, Stream: streamID, Cluster: "main", Node: "db-1", Dataset: "ts fast", To: 12, From: 11, Flags: messages.FlagsRaw, Resumed: true, Recipients: []string{"age1qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq"},
 		Attempt: msgID, State: messages.StreamRunning, Consumer: "part_x_db-2_Y", Estimate: big, Sent: 3, Rate: 5, LeftMillis: 6, Paused: true, Parts: 4, Readers: []messages.NodeName{"db-2", "db-3"}, Error: "x", Lease: 7, At: sampleTime,
 	}
 }
@@ -162,7 +162,7 @@ func samples() []sample {
 		},
 		{"status", sampleStatus(&id), func() messages.Document { return &messages.NodeStatus{} }},
 		{
-			"operator-request", &messages.OperatorRequest{V: 1, By: "dba", Reason: "test", DryRun: true, Full: true, All: true, Resume: true, HandOver: true, DataDir: "/srv/pg/17", Resync: resyncID},
+			"operator-request", &messages.OperatorRequest{V: 1, By: "dba", Reason: "test", DryRun: true, Full: true, All: true, Resume: true, HandOver: true, DataDir: "/srv/pg/17", Resync: resyncID, ExpiresAt: sampleTime},
 			func() messages.Document { return &messages.OperatorRequest{} },
 		},
 		{"operator-reply", sampleReply(&id), func() messages.Document { return &messages.OperatorReply{} }},

@@ -87,6 +87,9 @@ type StreamRecord struct {
 	From    GUID      `json:"from"`
 	Flags   SendFlags `json:"flags"`
 	Resumed bool      `json:"resumed,omitempty"`
+	// Recipients are the public keys (age1…) that the stream is encrypted to, sorted;
+	// none when it is not.
+	Recipients []string `json:"recipients,omitempty"`
 	// Attempt tells one run of zfs send from the next: the bytes of two runs are
 	// never spliced.
 	Attempt MessageID   `json:"attempt"`
@@ -122,7 +125,29 @@ func (r *StreamRecord) Validate() error {
 		nonZero("to", uint64(r.To)),
 		r.Flags.validate(),
 		optionalName("consumer", r.Consumer),
+		r.checkRecipients(),
 	)
+}
+
+// MaxRecipients bounds how many keys a stream is encrypted to.
+const MaxRecipients = 64
+
+// checkRecipients holds them to the form of age's X25519 keys (age-encryption.org/v1):
+// lower case Bech32 of 32 bytes.
+func (r *StreamRecord) checkRecipients() error {
+	if len(r.Recipients) > MaxRecipients {
+		return fmt.Errorf("recipients: %d keys are more than the %d allowed", len(r.Recipients), MaxRecipients)
+	}
+	for i, key := range r.Recipients {
+		data, ok := strings.CutPrefix(key, "age1")
+		if !ok || len(data) != 58 || strings.Trim(data, "qpzry9x8gf2tvdw0s3jn54khce6mua7l") != "" {
+			return fmt.Errorf("recipients: %q is no public key of age", clip(key))
+		}
+		if i > 0 && r.Recipients[i-1] >= key {
+			return errors.New("recipients: the keys are not sorted, or one is there twice")
+		}
+	}
+	return nil
 }
 
 // Part announces one stored piece of a stream.

@@ -20,6 +20,9 @@ type Trigger struct {
 	// ExpiresAt, when set, ends the trigger's life earlier than the receiver's
 	// own limit on its age.
 	ExpiresAt time.Time `json:"expires_at,omitzero"`
+	// Signature is that by which the trigger was believed, "" where none is asked for. It
+	// is no part of the document.
+	Signature string `json:"-"`
 }
 
 // maxTrigger is in bytes.

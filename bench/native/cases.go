@@ -107,6 +107,7 @@ var comparison = []struct {
 	{"nats object put, then get", objects, true},
 	{"pgresync", path(setup{}), true},
 	{"pgresync, dd at both ends", path(setup{children: true}), true},
+	{"pgresync, encrypted to one reader", path(setup{sealed: true}), true},
 	{"pgresync, parts in memory", path(setup{memory: true}), true},
 	{"pgresync, embedded server", path(setup{embedded: true}), true},
 }

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"filippo.io/age"
 )
 
 // setup says how the sidecars' data path is used; zero values are its defaults.
@@ -22,6 +24,8 @@ type setup struct {
 	embedded bool
 	// memory has the server keep the parts in memory instead of files.
 	memory bool
+	// sealed has the stream encrypted to the readers' key.
+	sealed bool
 	// env is added to the environment of writer and readers.
 	env []string
 	// delay is that of the line to the server, each way.
@@ -55,6 +59,11 @@ func path(s setup) func(*lane) error {
 		if t.server != nil {
 			t.url = t.server.url()
 		}
+		if s.sealed {
+			if err := t.makeKey(); err != nil {
+				return err
+			}
+		}
 		if s.delay > 0 {
 			stop, err := t.lengthen()
 			if err != nil {
@@ -76,13 +85,24 @@ func path(s setup) func(*lane) error {
 type transfer struct {
 	*lane
 	setup
-	size   int64
-	server *server
-	url    string
+	size int64
+	// recipient is the public key of the identity in the file.
+	recipient, identity string
+	server              *server
+	url                 string
 
 	writer *child
 	hold   io.Closer // its end tells the writer that all is over
 	says   *bufio.Reader
+}
+
+func (t *transfer) makeKey() error {
+	k, err := age.GenerateX25519Identity()
+	if err != nil {
+		return err
+	}
+	t.recipient, t.identity = k.Recipient().String(), filepath.Join(t.work, "identity")
+	return os.WriteFile(t.identity, []byte(k.String()+"\n"), 0o600)
 }
 
 // lengthen puts a line with a length before the server.
@@ -157,7 +177,7 @@ func (t *transfer) startWriter() error {
 	args := []string{
 		"writer", "-from", t.src, "-readers", fmt.Sprint(max(1, t.readers)), "-part", fmt.Sprint(t.part), "-window", fmt.Sprint(window),
 		"-chunk", fmt.Sprint(t.chunk), "-flight", fmt.Sprint(t.flight), "-rate", fmt.Sprint(t.rate),
-		fmt.Sprintf("-children=%t", t.children), fmt.Sprintf("-linger=%t", t.apart != ""), fmt.Sprintf("-memory=%t", t.memory), "-profile", t.profilePath("writer"),
+		fmt.Sprintf("-children=%t", t.children), fmt.Sprintf("-linger=%t", t.apart != ""), fmt.Sprintf("-memory=%t", t.memory), "-recipient", t.recipient, "-profile", t.profilePath("writer"),
 	}
 	if t.server != nil {
 		args = append(args, "-url", t.url)
@@ -200,7 +220,7 @@ func (t *transfer) readerArgs(n int, url string) []string {
 		return []string{"fetch", "-url", url, "-kind", t.fetch, "-pull", fmt.Sprint(t.pull), "-to", sink, "-profile", t.profilePath("reader")}
 	}
 	return []string{
-		"reader", "-url", url, "-node", nodeName(n), "-to", sink, "-part", fmt.Sprint(t.part),
+		"reader", "-identity", t.identity, "-url", url, "-node", nodeName(n), "-to", sink, "-part", fmt.Sprint(t.part),
 		fmt.Sprintf("-children=%t", t.children), "-profile", t.profilePath("reader"),
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 
 	"github.com/pgresync/pgresync/internal/command"
+	"github.com/pgresync/pgresync/internal/seal"
 	"github.com/pgresync/pgresync/internal/stream"
 	"github.com/pgresync/pgresync/messages"
 )
@@ -18,7 +19,7 @@ func readerWorker(ctx context.Context, args []string, stdin io.Reader, _ io.Writ
 	f := flag.NewFlagSet("reader", flag.ContinueOnError)
 	url, node := f.String("url", "", "server"), f.String("node", "", "who we are")
 	to, profile := f.String("to", "", "file"), f.String("profile", "", "file for a CPU profile")
-	part := f.Int("part", 0, "bytes")
+	part, identity := f.Int("part", 0, "bytes"), f.String("identity", "", "file of the key that opens the stream")
 	children := f.Bool("children", false, "write the file through a child")
 	if err := f.Parse(args); err != nil {
 		return err
@@ -35,8 +36,19 @@ func readerWorker(ctx context.Context, args []string, stdin io.Reader, _ io.Writ
 	if err != nil {
 		return err
 	}
+	key, err := seal.LoadIdentity(*identity, false)
+	if err != nil {
+		return err
+	}
+	into := sink(*to, *children)
 	return profiled(*profile, func() error {
-		_, err := r.Read(ctx, rec, messages.NodeName(*node), nil, sink(*to, *children))
+		_, err := r.Read(ctx, rec, messages.NodeName(*node), nil, func(ctx context.Context, verified io.Reader) error {
+			plain, err := key.Open(rec, verified)
+			if err != nil {
+				return err
+			}
+			return into(ctx, plain)
+		})
 		return err
 	})
 }

@@ -16,6 +16,8 @@ import (
 
 	"github.com/pgresync/pgresync/internal/bus"
 	"github.com/pgresync/pgresync/internal/command"
+	"github.com/pgresync/pgresync/internal/daemon/settings"
+	"github.com/pgresync/pgresync/internal/seal"
 	"github.com/pgresync/pgresync/internal/stream"
 	"github.com/pgresync/pgresync/messages"
 )
@@ -25,6 +27,7 @@ func nodeName(n int) string { return fmt.Sprintf("db%d", n+2) }
 // upload is the publisher's side, as the primary sidecar has it.
 type upload struct {
 	url, store, from, profile    string
+	recipients                   settings.Words
 	readers, part, window, chunk int
 	flight, rate                 int
 	children, linger, memory     bool
@@ -42,6 +45,7 @@ func writerWorker(ctx context.Context, args []string, stdin io.Reader, stdout io
 	f.StringVar(&u.store, "store", "", "the embedded server's directory")
 	f.StringVar(&u.from, "from", "", "file")
 	f.StringVar(&u.profile, "profile", "", "file for a CPU profile")
+	f.Func("recipient", "public key to encrypt to", func(s string) error { return u.recipients.UnmarshalText([]byte(s)) })
 	f.IntVar(&u.readers, "readers", 1, "how many")
 	f.IntVar(&u.part, "part", 0, "bytes")
 	f.IntVar(&u.window, "window", 0, "bytes")
@@ -118,8 +122,16 @@ func (u *upload) hub(ctx context.Context) (*stream.Hub, error) {
 
 // attach joins every reader before a byte moves, and tells of the upload.
 func (u *upload) attach(ctx context.Context, hub *stream.Hub) error {
+	seals, err := seal.NewRecipients(u.recipients)
+	if err != nil {
+		return err
+	}
 	spec := stream.Spec{
-		Stream: messages.NewStreamID(2, 1, messages.FlagsPlain, ""), Node: "db1", Dataset: "data", To: 2, From: 1, Flags: messages.FlagsPlain,
+		Stream: messages.NewStreamID(2, 1, messages.FlagsPlain, "", u.recipients...), Node: "db1", Dataset: "data", To: 2, From: 1,
+		Flags: messages.FlagsPlain, Recipients: u.recipients,
+	}
+	sealing := messages.StreamRecord{
+		Stream: spec.Stream, Cluster: "bench", Dataset: spec.Dataset, To: spec.To, From: spec.From, Recipients: spec.Recipients,
 	}
 	attached := make(chan struct{})
 	var rec messages.StreamRecord
@@ -127,6 +139,9 @@ func (u *upload) attach(ctx context.Context, hub *stream.Hub) error {
 		var err error
 		rec, err = hub.Join(ctx, spec, messages.NodeName(nodeName(n)), func(ctx context.Context) (io.ReadCloser, error) {
 			src, err := u.open(ctx)
+			if err == nil && seals != nil {
+				src, err = seals.Seal(sealing, src)
+			}
 			return &gate{ReadCloser: src, ctx: ctx, open: attached}, err
 		})
 		if err != nil {

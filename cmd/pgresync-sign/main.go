@@ -10,6 +10,7 @@ import (
 	"os"
 	"time"
 
+	"filippo.io/age"
 	"github.com/nats-io/nkeys"
 
 	"github.com/pgresync/pgresync/internal/bus"
@@ -22,6 +23,9 @@ const usage = `Usage:
       make a key pair: the seed goes to the new FILE, the public key to the output
   pgresync-sign public FILE
       print the public key of the seed in FILE
+  pgresync-sign identity FILE
+      make a key pair of age for encrypted streams: the secret key goes to the new
+      FILE (PGRESYNC_IDENTITY_FILE), the public key (PGRESYNC_RECIPIENTS) to the output
   pgresync-sign trigger [-life 5m] [-by NAME] [-reason TEXT] [-full] FILE SUBJECT
       print the body of a trigger signed by the seed in FILE:
       nats pub SUBJECT "$(pgresync-sign trigger FILE SUBJECT)"
@@ -44,6 +48,8 @@ func run(args []string, stdout io.Writer, now time.Time) error {
 		return makeKey(args, stdout)
 	case "public":
 		return public(args, stdout)
+	case "identity":
+		return makeIdentity(args, stdout)
 	case "trigger":
 		return trigger(args, stdout, now)
 	case "help", "-h", "--help":
@@ -53,7 +59,7 @@ func run(args []string, stdout io.Writer, now time.Time) error {
 		_, err := fmt.Fprintln(stdout, daemon.VersionLine("pgresync-sign"))
 		return err
 	}
-	return wrong("want key, public or trigger, see --help")
+	return wrong("want key, public, identity or trigger, see --help")
 }
 
 func wrong(text string) error { return daemon.WithExitCode(errors.New(text), daemon.ExitUsage) }
@@ -71,17 +77,37 @@ func makeKey(args []string, stdout io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("make a key pair: %w", err)
 	}
-	f, err := os.OpenFile(args[0], os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err != nil {
-		return fmt.Errorf("write the seed: %w", err)
-	}
-	if _, err := f.Write(append(seed, '\n')); err != nil {
-		return errors.Join(fmt.Errorf("write the seed: %w", err), f.Close())
-	}
-	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+	if err := keep(args[0], seed); err != nil {
 		return fmt.Errorf("write the seed: %w", err)
 	}
 	return public(args, stdout)
+}
+
+// keep writes a secret to a new file that only its owner can read.
+func keep(path string, secret []byte) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	if _, err := f.Write(append(secret, '\n')); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+func makeIdentity(args []string, stdout io.Writer) error {
+	if len(args) != 1 {
+		return wrong("identity: want the FILE to make")
+	}
+	key, err := age.GenerateX25519Identity()
+	if err != nil {
+		return fmt.Errorf("make a key pair: %w", err)
+	}
+	if err := keep(args[0], []byte(key.String())); err != nil {
+		return fmt.Errorf("write the secret key: %w", err)
+	}
+	_, err = fmt.Fprintln(stdout, key.Recipient())
+	return err
 }
 
 func public(args []string, stdout io.Writer) error {

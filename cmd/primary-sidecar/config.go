@@ -34,6 +34,8 @@ type Config struct {
 	BackupTimeout    time.Duration     `split_words:"true" default:"2m" min:"5s" desc:"Longest duration of a backup bracket: checkpoint, snapshot and stop."`
 	Gather           time.Duration     `default:"1s" min:"0s" max:"1m" desc:"How long a request for a snapshot waits for others to share it."`
 
+	Recipients settings.Words `desc:"Public keys of age (age1…) of the standbys that may read streams, separated by commas; or absolute paths of files with one key on each line, which are read for every stream. Streams are encrypted to all of them. When not set, the broker sees the data in clear."`
+
 	LeaseTTL          time.Duration `split_words:"true" default:"15s" min:"5s" max:"10m" desc:"How long the publisher's lease outlives the publisher."`
 	PartSize          settings.Size `split_words:"true" default:"16MiB" min:"1MiB" max:"64MiB" desc:"Size of the parts a stream is cut into; each side holds three in memory."`
 	Window            settings.Size `default:"192MiB" desc:"Most that is uploaded ahead of the slowest reader of a stream; at least two parts."`

@@ -13,6 +13,7 @@ import (
 	"github.com/pgresync/pgresync/internal/bus"
 	"github.com/pgresync/pgresync/internal/daemon"
 	"github.com/pgresync/pgresync/internal/primary"
+	"github.com/pgresync/pgresync/internal/seal"
 	"github.com/pgresync/pgresync/internal/sidecar"
 	"github.com/pgresync/pgresync/internal/stream"
 	"github.com/pgresync/pgresync/messages"
@@ -28,6 +29,7 @@ var (
 	_ primary.Leases    = (*bus.Bus)(nil)
 	_ primary.Announcer = (*bus.Bus)(nil)
 	_ primary.Uploads   = uploads{}
+	_ primary.Sealer    = (*seal.Recipients)(nil)
 	_ bus.Service       = (*primary.Service)(nil)
 )
 
@@ -39,7 +41,7 @@ func (u uploads) Join(ctx context.Context, r messages.StreamRecord, reader messa
 ) (messages.StreamRecord, error) {
 	return u.Hub.Join(ctx, stream.Spec{
 		Stream: r.Stream, Node: r.Node, Dataset: r.Dataset, To: r.To, From: r.From, Flags: r.Flags,
-		Resumed: r.Resumed, Estimate: r.Estimate, Lease: r.Lease, Not: not,
+		Recipients: r.Recipients, Resumed: r.Resumed, Estimate: r.Estimate, Lease: r.Lease, Not: not,
 	}, reader, open)
 }
 
@@ -52,6 +54,10 @@ func serve(ctx context.Context, cfg Config, log zerolog.Logger) error {
 	db, err := pgops.NewDatabase(cfg.PG.Conninfo.Reveal(), pgops.WithBackupTimeout(cfg.BackupTimeout))
 	if err != nil {
 		return err
+	}
+	recipients, err := seal.NewRecipients(cfg.Recipients)
+	if err != nil {
+		return daemon.WithExitCode(fmt.Errorf("PGRESYNC_RECIPIENTS: %w", err), daemon.ExitUsage)
 	}
 	urls, closeServer, err := server(ctx, cfg, log)
 	if err != nil {
@@ -77,7 +83,7 @@ func serve(ctx context.Context, cfg Config, log zerolog.Logger) error {
 	}
 	hub := stream.NewHub(store, stream.OnChange(func(r messages.StreamRecord) { record(ctx, link, r, log) }))
 	svc := primary.New(serviceConfig(cfg, link.LeaseTTL()), primary.Deps{
-		Database: db, Slots: db, Logs: db, ZFS: zfs, Uploads: uploads{hub}, Leases: link, Announce: link, Now: time.Now, Log: log,
+		Database: db, Slots: db, Logs: db, ZFS: zfs, Uploads: uploads{hub}, Seals: recipients, Leases: link, Announce: link, Now: time.Now, Log: log,
 	})
 	triggers := []string{messages.Subjects{Cluster: cfg.Cluster}.TriggerSnapshot()}
 	return sidecar.Run(ctx, log, &cfg.Common, link,

@@ -40,6 +40,9 @@ type Config struct {
 	Track            string        `default:"interval" oneof:"never interval always" desc:"Whether to keep received data fresh while the standby is healthy, so that a later resync, or one after a fail-over, is small: at intervals, for which the primary is asked for a snapshot, or always, which is each snapshot that the primary makes of its own accord or for others. Not while less than a fifth of the pool is available."`
 	TrackInterval    time.Duration `split_words:"true" default:"1h" min:"1m" desc:"How often, with PGRESYNC_TRACK=interval, by the clock: all standbys share one snapshot and one upload."`
 
+	IdentityFile string `split_words:"true" desc:"Path of a file with this node's secret key of age (AGE-SECRET-KEY-1…), which opens encrypted streams. Its public key belongs in the primary's PGRESYNC_RECIPIENTS."`
+	PlainStreams string `split_words:"true" default:"refuse" oneof:"refuse accept" desc:"What to do with streams that are not encrypted, where PGRESYNC_IDENTITY_FILE is set. Accept them only while encryption is being introduced."`
+
 	CheckInterval time.Duration `split_words:"true" default:"5s" min:"1s" desc:"How often the state of replication is looked at."`
 	Debounce      time.Duration `default:"30s" min:"0s" desc:"How long a reason to resync must hold before it is acted upon."`
 	ProveTimeout  time.Duration `split_words:"true" default:"2m" min:"5s" desc:"Longest time for a new copy to stream past its snapshot; after it the old one is switched back."`

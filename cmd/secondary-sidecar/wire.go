@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"path/filepath"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"github.com/pgresync/pgresync/internal/daemon"
 	"github.com/pgresync/pgresync/internal/plan"
 	"github.com/pgresync/pgresync/internal/resync"
+	"github.com/pgresync/pgresync/internal/seal"
 	"github.com/pgresync/pgresync/internal/secondary"
 	"github.com/pgresync/pgresync/internal/sidecar"
 	"github.com/pgresync/pgresync/internal/stream"
@@ -48,12 +50,21 @@ func (p publisher) Lease(ctx context.Context) (messages.Lease, uint64, error) {
 }
 
 // downloads fits the data plane to the service.
-type downloads struct{ *stream.Reader }
+type downloads struct {
+	*stream.Reader
+	identity *seal.Identity
+}
 
 func (d downloads) Read(ctx context.Context, rec messages.StreamRecord, node messages.NodeName, progress func(uint64),
 	sink func(ctx context.Context, verified io.Reader) error,
 ) error {
-	_, err := d.Reader.Read(ctx, rec, node, progress, sink)
+	_, err := d.Reader.Read(ctx, rec, node, progress, func(ctx context.Context, verified io.Reader) error {
+		plain, err := d.identity.Open(rec, verified)
+		if err != nil {
+			return err
+		}
+		return sink(ctx, plain)
+	})
 	return err
 }
 
@@ -137,6 +148,10 @@ func serve(ctx context.Context, cfg Config, log zerolog.Logger) error {
 }
 
 func newService(cfg Config, link *bus.Bus, zfs *zfsops.ZFS, db *pgops.Database, log zerolog.Logger) (*secondary.Service, error) {
+	identity, err := seal.LoadIdentity(cfg.IdentityFile, cfg.PlainStreams == "accept")
+	if err != nil {
+		return nil, daemon.WithExitCode(fmt.Errorf("PGRESYNC_IDENTITY_FILE: %w", err), daemon.ExitUsage)
+	}
 	reader, err := stream.NewReader(link.JetStream(), stream.Config{
 		Cluster: cfg.Cluster, Publishers: link.Publishers(), RateLimit: uint64(cfg.RateLimit), StallTimeout: cfg.StallTimeout, CutTimeout: cfg.CutTimeout,
 	})
@@ -147,7 +162,7 @@ func newService(cfg Config, link *bus.Bus, zfs *zfsops.ZFS, db *pgops.Database, 
 	return secondary.New(serviceConfig(cfg), secondary.Deps{
 		ZFS: zfs, Database: db, Witness: db, Judge: client, Reserver: client, Follower: db, Postgres: postgres{cfg, pgops.NewPreparer(cfg.PG.BinDir)}, Processes: processes{},
 		Hooks:   newHooks(cfg),
-		Primary: publisher{client, link}, Downloads: downloads{reader}, Estimates: client, Announce: link, Now: time.Now, Log: log,
+		Primary: publisher{client, link}, Downloads: downloads{reader, identity}, Estimates: client, Announce: link, Now: time.Now, Log: log,
 	}), nil
 }
 

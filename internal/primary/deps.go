@@ -87,6 +87,15 @@ type Uploads interface {
 	Sweep(ctx context.Context, onDuty func() error) error
 }
 
+// Sealer encrypts streams to the keys of those who may read them.
+type Sealer interface {
+	// Keys are those that a stream which begins now is encrypted to; none when streams
+	// are not encrypted.
+	Keys() ([]string, error)
+	// Seal encrypts src to rec's recipients.
+	Seal(rec messages.StreamRecord, src io.ReadCloser) (io.ReadCloser, error)
+}
+
 // Leases is the election of the publisher.
 type Leases interface {
 	Campaign(ctx context.Context, l messages.Lease) (uint64, error)

@@ -20,6 +20,8 @@ type Deps struct {
 	Logs     Logs
 	ZFS      ZFS
 	Uploads  Uploads
+	// Seals may be nil: streams are not encrypted then.
+	Seals    Sealer
 	Leases   Leases
 	Announce Announcer
 	Now      Clock
@@ -35,6 +37,7 @@ type Service struct {
 	logs    Logs
 	zfs     ZFS
 	uploads Uploads
+	seals   Sealer
 	events  Announcer
 	duty    *duty
 	// gate is open, and turned has an entry when terms should look at duty.
@@ -53,7 +56,10 @@ type Service struct {
 
 // New wires the service; nothing is started.
 func New(cfg Config, d Deps) *Service {
-	s := &Service{cfg: cfg, db: d.Database, slots: d.Slots, logs: d.Logs, zfs: d.ZFS, uploads: d.Uploads, events: d.Announce, now: d.Now, log: d.Log}
+	s := &Service{cfg: cfg, db: d.Database, slots: d.Slots, logs: d.Logs, zfs: d.ZFS, uploads: d.Uploads, seals: d.Seals, events: d.Announce, now: d.Now, log: d.Log}
+	if s.seals == nil {
+		s.seals = plain{}
+	}
 	s.duty = &duty{cfg: cfg, db: d.Database, lease: d.Leases, now: d.Now, log: d.Log}
 	s.gate, s.turned = newGate(), make(chan struct{}, 1)
 	s.cat = &catalogue{cfg: cfg, zfs: d.ZFS, log: d.Log}

@@ -2,6 +2,7 @@ package primary
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -19,8 +20,13 @@ func (s *Service) Stream(ctx context.Context, r messages.StreamRequest) (*messag
 	if err != nil {
 		return nil, fmt.Errorf("stream of %q to %s: %w", r.Dataset, r.Node, err)
 	}
+	// Never plain for want of a key: who asks tries again.
+	recipients, err := s.seals.Keys()
+	if err != nil {
+		return nil, fmt.Errorf("stream of %s to %s: %w: %w", spec.Target, r.Node, messages.ErrUnavailable, err)
+	}
 	rec := messages.StreamRecord{
-		V: messages.Version, Stream: messages.NewStreamID(r.To, r.From, spec.Flags, r.Token),
+		V: messages.Version, Stream: messages.NewStreamID(r.To, r.From, spec.Flags, r.Token, recipients...), Recipients: recipients,
 		Cluster: s.cfg.Cluster, Node: s.cfg.Node, Dataset: r.Dataset, To: r.To, From: r.From,
 		Flags: spec.Flags, Resumed: r.Token != "", Lease: lease, State: messages.StreamRunning, At: s.now().UTC(),
 	}
@@ -38,14 +44,33 @@ func (s *Service) Stream(ctx context.Context, r messages.StreamRequest) (*messag
 	}
 	got, err := s.uploads.Join(ctx, rec, r.Node, r.Not, func(ctx context.Context) (io.ReadCloser, error) {
 		s.log.Info().Str("stream", string(rec.Stream)).Str("target", string(spec.Target)).Str("base", string(spec.Base)).
-			Uint64("estimate", rec.Estimate).Bool("resumed", rec.Resumed).Msg("zfs send starts")
-		return s.zfs.Send(ctx, spec)
+			Uint64("estimate", rec.Estimate).Bool("resumed", rec.Resumed).Int("recipients", len(recipients)).Msg("zfs send starts")
+		return s.send(ctx, spec, rec)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("stream of %s to %s: %w", spec.Target, r.Node, err)
 	}
 	s.log.Info().Str("stream", string(rec.Stream)).Str("reader", string(r.Node)).Int("readers", len(got.Readers)).Msg("reader joined")
 	return &got, nil
+}
+
+// plain encrypts nothing.
+type plain struct{}
+
+func (plain) Keys() ([]string, error) { return nil, nil }
+
+func (plain) Seal(_ messages.StreamRecord, src io.ReadCloser) (io.ReadCloser, error) { return src, nil }
+
+func (s *Service) send(ctx context.Context, spec messages.SendSpec, rec messages.StreamRecord) (io.ReadCloser, error) {
+	src, err := s.zfs.Send(ctx, spec)
+	if err != nil || len(rec.Recipients) == 0 {
+		return src, err
+	}
+	sealed, err := s.seals.Seal(rec, src)
+	if err != nil {
+		return nil, errors.Join(err, src.Close())
+	}
+	return sealed, nil
 }
 
 // Estimate tells how much a stream would move, and how much was written since the

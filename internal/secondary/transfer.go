@@ -152,6 +152,9 @@ func (s *Service) transferOnce(ctx context.Context, m *messages.Manifest, step p
 	defer s.setTransfer(nil)
 	err = s.downloads.Read(ctx, *rec, s.cfg.Node, func(bytes uint64) { moved = bytes; tell(bytes) },
 		func(ctx context.Context, verified io.Reader) error { return s.zfs.Receive(ctx, spec, verified) })
+	if errors.Is(err, messages.ErrKeys) {
+		err = incurable(err, "add the public key of PGRESYNC_IDENTITY_FILE here to PGRESYNC_RECIPIENTS on the publisher, or correct either, then trigger a resync")
+	}
 	return moved, rec.Attempt, err
 }
 

@@ -20,6 +20,8 @@ type Spec struct {
 	Dataset  messages.RelName
 	To, From messages.GUID
 	Flags    messages.SendFlags
+	// Recipients are the keys that the source is encrypted to.
+	Recipients []string
 	// Resumed: the source continues a partial receive.
 	Resumed bool
 	// Estimate is the stream's size in bytes; 0 when unknown.

@@ -20,7 +20,7 @@ func newUpload(s *Store, spec Spec, open func(context.Context) (io.ReadCloser, e
 		pins: 1,
 		rec: messages.StreamRecord{
 			V: messages.Version, Stream: spec.Stream, Cluster: s.cfg.Cluster, Node: spec.Node,
-			Dataset: spec.Dataset, To: spec.To, From: spec.From, Flags: spec.Flags, Resumed: spec.Resumed,
+			Dataset: spec.Dataset, To: spec.To, From: spec.From, Flags: spec.Flags, Recipients: spec.Recipients, Resumed: spec.Resumed,
 			Attempt: messages.NewMessageID(now), State: messages.StreamRunning,
 			Estimate: spec.Estimate, Lease: spec.Lease, At: now.UTC(),
 		},
