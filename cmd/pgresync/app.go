@@ -84,9 +84,13 @@ func (a *app) connected(ctx context.Context, f func(ctx context.Context, link *b
 	if err != nil {
 		return daemon.WithExitCode(err, daemon.ExitUsage)
 	}
+	to, err := cfg.bus()
+	if err != nil {
+		return daemon.WithExitCode(err, daemon.ExitUsage)
+	}
 	dial, cancel := context.WithTimeout(ctx, a.timeout)
 	defer cancel()
-	link, err := bus.Connect(dial, cfg.bus())
+	link, err := bus.Connect(dial, to)
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = fmt.Errorf("%w: %w", messages.ErrUnavailable, err)
 	}

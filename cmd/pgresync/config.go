@@ -22,6 +22,9 @@ type Config struct {
 	NATS    settings.NATS
 	// NATSListen is where the server is that URL calls embedded.
 	NATSListen string `split_words:"true" default:"127.0.0.1:4222" desc:"Where the embedded NATS server listens, when PGRESYNC_NATS_URL says embedded."`
+
+	OperatorSeedFile string         `split_words:"true" desc:"Path of the seed of a user nkey (SU…) that signs what pgresync asks for. Its public key belongs in the sidecars' PGRESYNC_TRIGGER_KEYS."`
+	TrustedKeys      settings.Words `split_words:"true" desc:"Public nkeys (U…) of the nodes that may publish, separated by commas: the lease, the publisher's answers and what verify reads are believed only with the signature of one. When not set, whatever comes by NATS is believed."`
 }
 
 // load reads the environment.
@@ -31,7 +34,7 @@ func load() (Config, error) {
 	return cfg, err
 }
 
-func (c *Config) bus() bus.Config {
+func (c *Config) bus() (bus.Config, error) {
 	urls := c.NATS.URL.List()
 	if c.NATS.URL.IsEmbedded() {
 		urls = []string{"nats://" + c.NATSListen}
@@ -43,7 +46,16 @@ func (c *Config) bus() bus.Config {
 		// One of the command's own, so that the server's permissions can name it.
 		out.InboxPrefix = "_INBOX_" + string(c.Cluster) + "_operator"
 	}
-	return out
+	var err error
+	if out.Publishers, err = messages.ParseKeys(c.TrustedKeys); err != nil {
+		return out, fmt.Errorf("PGRESYNC_TRUSTED_KEYS: %w", err)
+	}
+	if c.OperatorSeedFile != "" {
+		if out.Signer, err = bus.LoadSigner(c.OperatorSeedFile); err != nil {
+			return out, fmt.Errorf("PGRESYNC_OPERATOR_SEED_FILE: %w", err)
+		}
+	}
+	return out, nil
 }
 
 // deskName names this host in the server's list of connections. It is no node of

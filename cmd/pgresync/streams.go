@@ -72,7 +72,7 @@ not notice. The exit code is 3 when a part is bad.`,
 				return daemon.WithExitCode(err, daemon.ExitUsage)
 			}
 			return a.connected(c.Context(), func(ctx context.Context, link *bus.Bus) error {
-				r, err := stream.NewReader(link.JetStream(), stream.Config{Cluster: cfg.Cluster})
+				r, err := stream.NewReader(link.JetStream(), stream.Config{Cluster: cfg.Cluster, Publishers: link.Publishers()})
 				if err != nil {
 					return err
 				}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/micro"
@@ -54,13 +55,16 @@ func (b *Bus) ServeOperator(ctx context.Context, handlers map[messages.OperatorV
 }
 
 func (b *Bus) operatorHandle(verb messages.OperatorVerb, h OperatorHandler) func(context.Context, messages.NodeName, []byte) ([]byte, error) {
+	guard := &guard{operators: b.cfg.Operators, subject: b.names.Operator(b.cfg.Node, b.cfg.Sidecar, verb), obeyed: replays{}}
 	return func(ctx context.Context, _ messages.NodeName, body []byte) ([]byte, error) {
 		r, err := messages.DecodeOperatorRequest(verb, body)
 		if err != nil {
 			return nil, fmt.Errorf("request: %w", err)
 		}
-		if err := b.mayAct(verb, &r); err != nil {
-			return nil, err
+		if acts(verb, &r) {
+			if err := guard.admit(&r, body, time.Now()); err != nil {
+				return nil, err
+			}
 		}
 		reply, err := h(ctx, r)
 		if err != nil {
@@ -70,29 +74,64 @@ func (b *Bus) operatorHandle(verb messages.OperatorVerb, h OperatorHandler) func
 	}
 }
 
-// mayAct refuses what changes something where operators' keys are pinned: a
-// request has no signature that ends, as a trigger has, and only the server's
-// permissions vouch for its sender.
-func (b *Bus) mayAct(verb messages.OperatorVerb, r *messages.OperatorRequest) error {
-	if len(b.cfg.Operators) == 0 || r.DryRun || verb == messages.VerbStatus || verb == messages.VerbStreams {
-		return nil
-	}
-	return fmt.Errorf("%w: operators' keys are pinned, and requests are not signed; send a signed trigger instead", messages.ErrRefused)
+// acts tells requests that change something from those that look.
+func acts(verb messages.OperatorVerb, r *messages.OperatorRequest) bool {
+	return !r.DryRun && verb != messages.VerbStatus && verb != messages.VerbStreams
 }
 
-// Operate asks one sidecar for verb. Errors of the sidecar are *RemoteError;
-// ErrUnavailable when it does not answer.
+// guard admits requests on one subject by operators whose keys are pinned, each
+// once; everybody's without any.
+type guard struct {
+	operators messages.Keys
+	subject   string
+
+	mu     sync.Mutex
+	obeyed replays
+	count  uint64
+}
+
+// requestLife is how long a signed request is good; who intercepts one can send it
+// again within that time to a sidecar that was started anew.
+const requestLife = 30 * time.Second
+
+func (g *guard) admit(r *messages.OperatorRequest, body []byte, now time.Time) error {
+	if len(g.operators) == 0 {
+		return nil
+	}
+	_, signature, err := g.operators.Open(g.subject, body)
+	if err == nil && (r.ExpiresAt.IsZero() || r.ExpiresAt.Sub(now) > requestLife+clockSkew || now.After(r.ExpiresAt.Add(clockSkew))) {
+		err = fmt.Errorf("%w: expires_at %s is not within %s from now", messages.ErrUntrusted, r.ExpiresAt.Format(time.RFC3339), requestLife+clockSkew)
+	}
+	if err == nil {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.count++
+		err = g.obeyed.check(signature, g.count)
+		g.obeyed.add(signature, g.count, r.ExpiresAt.Add(clockSkew))
+	}
+	if err != nil {
+		return fmt.Errorf("%w: operators' keys are pinned (PGRESYNC_TRIGGER_KEYS), sign with one of them (PGRESYNC_OPERATOR_SEED_FILE): %w", messages.ErrRefused, err)
+	}
+	return nil
+}
+
+// Operate asks one sidecar for verb, and signs what acts if there is a signer.
+// Errors of the sidecar are *RemoteError; ErrUnavailable when it does not answer.
+// Where publishers' keys are pinned, the answer of a primary sidecar must be
+// signed, a standby's need not: it is for people.
 func (b *Bus) Operate(ctx context.Context, node messages.NodeName, sidecar string, verb messages.OperatorVerb, r messages.OperatorRequest) (*messages.OperatorReply, error) {
-	r.V = messages.Version
-	body, err := messages.Encode(&r)
+	subject := b.names.Operator(node, sidecar, verb)
+	body, err := b.operatorBody(subject, verb, r)
 	if err != nil {
 		return nil, err
 	}
-	c := Client{b: b}
-	m, err := c.exchange(ctx, b.names.Operator(node, sidecar, verb), timeoutOf(verb)+answerSlack, body)
+	m, err := (&Client{b: b}).exchange(ctx, subject, timeoutOf(verb)+answerSlack, body)
 	if err == nil {
-		// A standby's answer is for people, and need not be signed.
-		m.Data, _, err = messages.Keys(nil).Open("", m.Data)
+		trusted := b.cfg.Publishers
+		if sidecar != messages.SidecarPrimary {
+			trusted = nil
+		}
+		m.Data, _, err = trusted.Open(answerSubject(subject, m.Subject), m.Data)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("ask the %s sidecar of %s for %s: %w", sidecar, node, verb, err)
@@ -105,4 +144,13 @@ func (b *Bus) Operate(ctx context.Context, node messages.NodeName, sidecar strin
 		return nil, fmt.Errorf("ask the %s sidecar of %s for %s: %w", sidecar, node, verb, err)
 	}
 	return &out, nil
+}
+
+func (b *Bus) operatorBody(subject string, verb messages.OperatorVerb, r messages.OperatorRequest) ([]byte, error) {
+	r.V = messages.Version
+	if b.cfg.Signer == nil || !acts(verb, &r) {
+		return messages.Encode(&r)
+	}
+	r.ExpiresAt = time.Now().Add(requestLife).UTC()
+	return b.seal(subject, &r)
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -76,12 +77,16 @@ func TestOperatorErrorsAreInHeadersAndBody(t *testing.T) {
 	}
 }
 
-func TestRequestsThatActAreRefusedWhereKeysArePinned(t *testing.T) {
-	s := natstest.Run(t)
-	b := node(t, s, "db2", func(c *bus.Config) {
-		c.Sidecar, c.Operators = messages.SidecarSecondary, messages.Keys{"U": make([]byte, 32)}
+// pinned is db2's secondary sidecar where one operator's keys are pinned; it counts
+// what it obeyed.
+func pinned(t *testing.T, s *natstest.Server, operator *messages.Signer) (b *bus.Bus, obeyed *atomic.Int32) {
+	t.Helper()
+	b = node(t, s, "db2", func(c *bus.Config) {
+		c.Sidecar, c.Operators = messages.SidecarSecondary, keysOf(t, operator)
 	})
+	obeyed = &atomic.Int32{}
 	well := func(context.Context, messages.OperatorRequest) (*messages.OperatorReply, error) {
+		obeyed.Add(1)
 		return reply("done"), nil
 	}
 	run(t, func(ctx context.Context) error {
@@ -94,13 +99,111 @@ func TestRequestsThatActAreRefusedWhereKeysArePinned(t *testing.T) {
 		_, err := nc.Request("$SRV.PING.pgresync-operator", nil, time.Second)
 		return err
 	})
-	for verb, want := range map[messages.OperatorVerb]error{messages.VerbStatus: nil, messages.VerbResync: messages.ErrRefused, messages.VerbPause: messages.ErrRefused} {
-		if _, err := b.Operate(t.Context(), "db2", messages.SidecarSecondary, verb, messages.OperatorRequest{}); !errors.Is(err, want) {
-			t.Errorf("%s: got %v, want %v", verb, err, want)
+	return b, obeyed
+}
+
+func TestRequestsThatActAreRefusedWhereKeysArePinned(t *testing.T) {
+	s := natstest.Run(t)
+	operator := signer(t)
+	pinned(t, s, operator)
+	desk := func(key *messages.Signer) *bus.Bus {
+		return node(t, s, "desk", func(c *bus.Config) { c.Sidecar, c.Signer = bus.SidecarOperator, key })
+	}
+	for name, tt := range map[string]struct {
+		key  *messages.Signer
+		acts error
+	}{
+		"unsigned":             {nil, messages.ErrRefused},
+		"signed by a stranger": {signer(t), messages.ErrRefused},
+		"signed":               {operator, nil},
+	} {
+		b := desk(tt.key)
+		for verb, want := range map[messages.OperatorVerb]error{messages.VerbStatus: nil, messages.VerbResync: tt.acts, messages.VerbPause: tt.acts} {
+			if _, err := b.Operate(t.Context(), "db2", messages.SidecarSecondary, verb, messages.OperatorRequest{}); !errors.Is(err, want) {
+				t.Errorf("%s, %s: got %v, want %v", name, verb, err, want)
+			}
+		}
+		if _, err := b.Operate(t.Context(), "db2", messages.SidecarSecondary, messages.VerbResync, messages.OperatorRequest{DryRun: true}); err != nil {
+			t.Errorf("%s, a dry run: %v", name, err)
 		}
 	}
-	if _, err := b.Operate(t.Context(), "db2", messages.SidecarSecondary, messages.VerbResync, messages.OperatorRequest{DryRun: true}); err != nil {
-		t.Errorf("a dry run: %v", err)
+}
+
+// A signed request is good once, for its subject, and for a while.
+func TestASignedRequestCannotBeRepeated(t *testing.T) {
+	s := natstest.Run(t)
+	operator := signer(t)
+	_, obeyed := pinned(t, s, operator)
+	nc := s.Connect(t)
+	signed := func(verb messages.OperatorVerb, expires time.Time) []byte {
+		body, err := messages.Encode(&messages.OperatorRequest{V: 1, ExpiresAt: expires})
+		if err == nil {
+			body, err = operator.Seal(names.Operator("db2", "secondary", verb), body)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return body
+	}
+	now := time.Now()
+	good := signed(messages.VerbResync, now.Add(20*time.Second))
+	for _, tt := range []struct {
+		what string
+		body []byte
+		code messages.ErrorCode
+	}{
+		{"the first time", good, ""},
+		{"the second time", good, messages.CodeRefused},
+		{"signed for another verb", signed(messages.VerbPause, now.Add(20*time.Second)), messages.CodeRefused},
+		{"past its time", signed(messages.VerbResync, now.Add(-2*time.Minute)), messages.CodeRefused},
+		{"good for too long", signed(messages.VerbResync, now.Add(time.Hour)), messages.CodeRefused},
+		{"good for ever", signed(messages.VerbResync, time.Time{}), messages.CodeRefused},
+		{"another one", signed(messages.VerbResync, now.Add(21*time.Second)), ""},
+	} {
+		m, err := nc.Request(names.Operator("db2", "secondary", messages.VerbResync), tt.body, patience)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := messages.ErrorCode(m.Header.Get(micro.ErrorCodeHeader)); got != tt.code {
+			t.Errorf("%s: got code %q, want %q: %s", tt.what, got, tt.code, m.Data)
+		}
+	}
+	if n := obeyed.Load(); n != 2 {
+		t.Errorf("%d requests were obeyed, want 2", n)
+	}
+}
+
+// The publisher's answers are held against the pinned keys; a standby's are for people.
+func TestAnswersOfPrimarySidecarsMustBeSigned(t *testing.T) {
+	s := natstest.Run(t)
+	good := signer(t)
+	for i, tt := range []struct {
+		sidecar string
+		key     *messages.Signer
+		want    error
+	}{
+		{messages.SidecarPrimary, good, nil},
+		{messages.SidecarPrimary, nil, messages.ErrUntrusted},
+		{messages.SidecarPrimary, signer(t), messages.ErrUntrusted},
+		{messages.SidecarSecondary, nil, nil},
+	} {
+		name := messages.NodeName(fmt.Sprintf("db%d", i+3))
+		b := node(t, s, name, func(c *bus.Config) { c.Sidecar, c.Signer = tt.sidecar, tt.key })
+		run(t, func(ctx context.Context) error {
+			return b.ServeOperator(ctx, map[messages.OperatorVerb]bus.OperatorHandler{
+				messages.VerbStatus: func(context.Context, messages.OperatorRequest) (*messages.OperatorReply, error) {
+					return reply("well"), nil
+				},
+			})
+		})
+		desk := node(t, s, "desk", func(c *bus.Config) { c.Sidecar, c.Publishers = bus.SidecarOperator, keysOf(t, good) })
+		natstest.Eventually(t, patience, "an answer as wanted", func() error {
+			_, err := desk.Operate(t.Context(), name, tt.sidecar, messages.VerbStatus, messages.OperatorRequest{})
+			if errors.Is(err, tt.want) {
+				return nil
+			}
+			return fmt.Errorf("%s %s: got %v, want %v", tt.sidecar, name, err, tt.want)
+		})
 	}
 }
 

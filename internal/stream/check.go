@@ -34,7 +34,7 @@ type Check struct {
 // if not nil, is called after each part. There is one Check per upload of the
 // stream; an error that wraps messages.ErrNotFound when there is none.
 func (r *Reader) Verify(ctx context.Context, id messages.StreamID, report func(Check)) ([]Check, error) {
-	v := &verifier{fetch: newFetcher(r.js, r.ns, nil), ns: r.ns, report: report}
+	v := &verifier{fetch: newFetcher(r.js, r.ns, nil), ns: r.ns, keys: r.cfg.Publishers, report: report}
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer close(v.fetch.used)
@@ -61,6 +61,7 @@ func (r *Reader) Verify(ctx context.Context, id messages.StreamID, report func(C
 type verifier struct {
 	fetch  *fetcher
 	ns     messages.Subjects
+	keys   messages.Keys
 	stream jetstream.Stream
 	report func(Check)
 	buf    []byte
@@ -103,7 +104,7 @@ func (v *verifier) upload(ctx context.Context, id messages.StreamID, attempt mes
 			return c, err
 		case strings.HasSuffix(subject, ".end"):
 			end = &messages.StreamEnd{}
-			if err := messages.Decode(body, end); err != nil {
+			if err := v.decode(subject, body, end); err != nil {
 				c.Bad, end = append(c.Bad, err.Error()), nil
 			}
 			continue
@@ -122,7 +123,7 @@ func (v *verifier) upload(ctx context.Context, id messages.StreamID, attempt mes
 // part checks one part and that it continues seq.
 func (v *verifier) part(ctx context.Context, c *Check, subject string, body []byte, seq *sequence) error {
 	p := &messages.Part{}
-	if err := messages.Decode(body, p); err != nil {
+	if err := v.decode(subject, body, p); err != nil {
 		c.Bad = append(c.Bad, err.Error())
 		return nil
 	}
@@ -150,6 +151,15 @@ func (v *verifier) part(ctx context.Context, c *Check, subject string, body []by
 	c.Good++
 	c.Bytes += p.Size
 	return nil
+}
+
+// decode believes what a reader would.
+func (v *verifier) decode(subject string, body []byte, d messages.Document) error {
+	doc, _, err := v.keys.Open(subject, body)
+	if err != nil {
+		return err
+	}
+	return messages.Decode(doc, d)
 }
 
 func (c *Check) finish(end *messages.StreamEnd, seq *sequence) {
