@@ -120,5 +120,6 @@ func (b *Bus) readTrigger(m jetstream.Msg, at time.Time, maxAge time.Duration) (
 	if err == nil && !t.ExpiresAt.IsZero() && now.After(t.ExpiresAt) {
 		err = fmt.Errorf("%w: it expired at %s", ErrStale, t.ExpiresAt.Format(time.RFC3339))
 	}
+	t.Signature = signature
 	return target, t, signature, err
 }

@@ -1,6 +1,8 @@
 package resync
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"slices"
@@ -22,6 +24,9 @@ const (
 	// MaxBegun is how many starts are remembered, the newest ones, and so the greatest
 	// useful daily budget.
 	MaxBegun = 32
+	// MaxObeyed is how many signed triggers are remembered, the newest ones.
+	MaxObeyed = 8
+	digestLen = 22
 )
 
 // Journal is what a standby's sidecar must find again after a crash, in the
@@ -63,6 +68,9 @@ type Journal struct {
 	// TriggerAt is when the trigger was published: one that is delivered again after a
 	// crash is recognised by it.
 	TriggerAt time.Time `json:"trigger_at,omitzero"`
+	// Obeyed are the signed triggers that were obeyed and could be sent again, by whoever
+	// saw them, to a sidecar that was started anew.
+	Obeyed []Obeyed `json:"obeyed,omitempty"`
 	// Consent is the operator's word, or the policy's, that a node out of recovery may
 	// be replaced (I-1).
 	Consent bool `json:"consent,omitempty"`
@@ -81,6 +89,12 @@ type Journal struct {
 	Remedy   string                `json:"remedy,omitempty"`
 }
 
+// Obeyed is one signed trigger: a digest of its signature, and when it expires.
+type Obeyed struct {
+	Digest string    `json:"digest"`
+	Until  time.Time `json:"until"`
+}
+
 var _ messages.Document = (*Journal)(nil)
 
 // NewJournal is the journal of a standby that never resynced.
@@ -97,8 +111,10 @@ func (j *Journal) Validate() error {
 		return fmt.Errorf("evidence, error or remedy: more than %d bytes", MaxText)
 	case len(j.By) > MaxBy || len(j.Reason) > 64 || len(j.Slot) > 63:
 		return errors.New("by, reason or slot: too long")
-	case len(j.Passes) > MaxPasses || len(j.Begun) > MaxBegun:
-		return fmt.Errorf("passes or begun: more than %d or %d", MaxPasses, MaxBegun)
+	case len(j.Passes) > MaxPasses || len(j.Begun) > MaxBegun || len(j.Obeyed) > MaxObeyed:
+		return fmt.Errorf("passes, begun or obeyed: more than %d, %d or %d", MaxPasses, MaxBegun, MaxObeyed)
+	case slices.ContainsFunc(j.Obeyed, func(o Obeyed) bool { return len(o.Digest) != digestLen }):
+		return fmt.Errorf("obeyed: want digests of %d characters", digestLen)
 	case j.Attempts < 0 || j.Repeats < 0:
 		return errors.New("attempts or repeats: negative")
 	case j.FailedIn != "" && ActionOf(j.FailedIn) == ActionNone:
@@ -130,6 +146,27 @@ func (j *Journal) validateWork() error {
 // ends with a revert, lest a standby that streams again is taken down once more.
 func (j *Journal) Named() bool { return j.Consent && j.Reason == messages.ReasonRequested }
 
+// Obey notes a signed trigger, and forgets those that have expired. False: it was
+// obeyed before. A trigger without a signature is always a new one.
+func (j *Journal) Obey(t *messages.Trigger, now time.Time) bool {
+	if t.Signature == "" {
+		return true
+	}
+	sum := sha256.Sum256([]byte(t.Signature))
+	digest := base64.RawURLEncoding.EncodeToString(sum[:16])
+	var kept []Obeyed
+	for _, o := range j.Obeyed {
+		if o.Digest == digest {
+			return false
+		}
+		if now.Before(o.Until) {
+			kept = append(kept, o)
+		}
+	}
+	j.Obeyed = newest(append(kept, Obeyed{digest, t.ExpiresAt.UTC()}), MaxObeyed)
+	return true
+}
+
 // Begin notes a start for OverBudget.
 func (j *Journal) Begin(now time.Time) {
 	j.Begun = newest(append(slices.Clone(j.Begun), now.UTC().Truncate(time.Second)), MaxBegun)
@@ -140,7 +177,7 @@ func (j *Journal) Begin(now time.Time) {
 func (j *Journal) Clip() {
 	j.Evidence, j.Error, j.Remedy = Clip(j.Evidence, MaxText), Clip(j.Error, MaxText), Clip(j.Remedy, MaxText)
 	j.By = Clip(j.By, MaxBy)
-	j.Passes, j.Begun = newest(j.Passes, MaxPasses), newest(j.Begun, MaxBegun)
+	j.Passes, j.Begun, j.Obeyed = newest(j.Passes, MaxPasses), newest(j.Begun, MaxBegun), newest(j.Obeyed, MaxObeyed)
 }
 
 func newest[T any](s []T, most int) []T { return s[max(0, len(s)-most):] }

@@ -2,6 +2,7 @@ package resync_test
 
 import (
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -69,6 +70,7 @@ func TestClippedJournalAlwaysFits(t *testing.T) {
 				Bytes: rand.Uint64(), Millis: rand.Int64(),
 			})
 			j.Begin(now.Add(time.Duration(rand.Int64N(1 << 50))))
+			j.Obey(&messages.Trigger{Signature: fmt.Sprint(rand.Uint64()), ExpiresAt: now.Add(time.Duration(rand.Int64N(1 << 50)))}, now)
 		}
 		j.Clip()
 		packed, err := messages.PackProperty(&j)
@@ -105,6 +107,8 @@ func TestJournalValidate(t *testing.T) {
 		{"a long by", func(j *resync.Journal) { j.By = long }, "by"},
 		{"a long slot", func(j *resync.Journal) { j.Slot = strings.Repeat("s", 64) }, "slot"},
 		{"many passes", func(j *resync.Journal) { j.Passes = make([]messages.PassReport, 17) }, "passes"},
+		{"many obeyed", func(j *resync.Journal) { j.Obeyed = make([]resync.Obeyed, 9) }, "obeyed"},
+		{"a digest that is none", func(j *resync.Journal) { j.Obeyed = []resync.Obeyed{{Digest: "x"}} }, "obeyed"},
 		{"many starts", func(j *resync.Journal) { j.Begun = make([]time.Time, 33) }, "begun"},
 		{"negative attempts", func(j *resync.Journal) { j.Attempts = -1 }, "attempts"},
 		{"no id where work is done", func(j *resync.Journal) { j.ID = "" }, "id"},
@@ -122,6 +126,36 @@ func TestJournalValidate(t *testing.T) {
 				t.Errorf("PackProperty = %v, want ErrBadDocument", err)
 			}
 		})
+	}
+}
+
+func TestASignedTriggerIsObeyedOnce(t *testing.T) {
+	signed := func(name string, life time.Duration) *messages.Trigger {
+		return &messages.Trigger{Signature: name, ExpiresAt: now.Add(life)}
+	}
+	j := resync.NewJournal()
+	if !j.Obey(signed("a", time.Minute), now) || j.Obey(signed("a", time.Minute), now) || !j.Obey(signed("b", time.Hour), now) {
+		t.Error("want a once, and b")
+	}
+	packed, err := messages.PackProperty(&j)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var back resync.Journal // after a restart
+	if err := messages.UnpackProperty(packed, &back); err != nil {
+		t.Fatal(err)
+	}
+	if back.Obey(signed("a", time.Minute), now) {
+		t.Error("a was obeyed again after a restart")
+	}
+	// What expired can be forgotten: the sidecar refuses it by its time.
+	if !back.Obey(signed("c", time.Hour), now.Add(2*time.Minute)) || len(back.Obeyed) != 2 {
+		t.Errorf("remembered are %v, want b and c", back.Obeyed)
+	}
+	for range 2 {
+		if !j.Obey(&messages.Trigger{}, now) {
+			t.Error("without signatures every trigger is a new one")
+		}
 	}
 }
 

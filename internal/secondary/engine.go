@@ -106,7 +106,7 @@ func (s *Service) begins(j resync.Journal, d plan.Diagnosis) bool {
 // begin journals a new resync.
 func (s *Service) begin(ctx context.Context, fill func(n *resync.Journal)) error {
 	return s.fire(ctx, resync.EventRequested, func(n *resync.Journal) {
-		*n = resync.Journal{V: n.V, Phase: n.Phase, Begun: n.Begun, Proven: n.Proven, ID: messages.NewResyncID(s.now()), StartedAt: s.now().UTC()}
+		*n = resync.Journal{V: n.V, Phase: n.Phase, Begun: n.Begun, Obeyed: n.Obeyed, Proven: n.Proven, ID: messages.NewResyncID(s.now()), StartedAt: s.now().UTC()}
 		fill(n)
 	})
 }
@@ -132,6 +132,11 @@ func (s *Service) Trigger(ctx context.Context, target messages.TriggerTarget, t 
 	if j.TriggerAt.Equal(at) {
 		return nil // journaled before a crash took the acknowledgement
 	}
+	if !j.Obey(&t, s.now()) {
+		s.log.Warn().Str("by", t.By).Time("at", at).Msg("trigger dropped: this very one was obeyed before, somebody repeated it")
+		return nil
+	}
+	obeyed := j.Obeyed
 	if p := s.pausedNow(); p != nil {
 		s.refused(t, p)
 		return nil
@@ -142,7 +147,7 @@ func (s *Service) Trigger(ctx context.Context, target messages.TriggerTarget, t 
 	}
 	err := s.begin(ctx, func(n *resync.Journal) {
 		n.Reason, n.Trigger, n.Full, n.By, n.Evidence = messages.ReasonRequested, true, t.Full, t.By, t.Reason
-		n.TriggerAt = at.UTC()
+		n.TriggerAt, n.Obeyed = at.UTC(), obeyed
 		// Only a trigger to this very node may replace one that was promoted: "all" is
 		// too easily said of a new primary.
 		n.Consent = !target.All && s.cfg.Diagnosis.RejoinPromoted != plan.RejoinNever
