@@ -116,6 +116,8 @@ var meanings = []meaning{
 	{says(`checksum mismatch`), messages.ErrStreamCut, ""},
 	{says(`invalid stream \((bad magic number|bad snapshot name|malformed nvlist)\)`), messages.ErrStreamMismatch, ""},
 
+	{says(`encryption key not loaded`), messages.ErrKeys, "zfs load-key -r, on the encryption root that zfs get encryptionroot names"},
+
 	{says(`dataset already exists`), messages.ErrExists, ""},
 	{says(`pool or dataset exists`), messages.ErrExists, ""},
 	{says(`bookmark exists`), messages.ErrExists, ""},

@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/pgresync/pgresync/internal/command"
 	"github.com/pgresync/pgresync/messages"
@@ -52,6 +53,9 @@ func (z *ZFS) Receive(ctx context.Context, spec messages.ReceiveSpec, r io.Reade
 	if err != nil {
 		return a.wrap(err)
 	}
+	if err := z.checkMixing(ctx, a, &spec, &begin); err != nil {
+		return err
+	}
 	origin, err := z.origin(ctx, a, &spec)
 	if err != nil {
 		return err
@@ -61,6 +65,26 @@ func (z *ZFS) Receive(ctx context.Context, spec messages.ReceiveSpec, r io.Reade
 		return z.explain(ctx, a, spec.Into, err)
 	}
 	return z.checkReceived(ctx, a, &spec)
+}
+
+// checkMixing refuses to continue a dataset that was received raw with a stream that
+// is not, and the other way round: mixed, they corrupt it (openzfs#11688, #12594).
+// What was received raw has a key of its own, or that of its origin; what only lies
+// below an encrypted dataset has that one's, and is continued by plain streams.
+func (z *ZFS) checkMixing(ctx context.Context, a act, spec *messages.ReceiveSpec, begin *Begin) error {
+	got, err := z.get(ctx, on(a.op, spec.Into), "encryptionroot")
+	if errors.Is(err, messages.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	root, raw := orEmpty(got["encryptionroot"].value), begin.Features&FeatureRaw != 0
+	own := root != "" && !strings.HasPrefix(string(spec.Into), root+"/")
+	if own != raw {
+		return a.is(messages.ErrStreamMismatch, "the stream is raw: %t, the dataset's key is that of %q; a chain is raw throughout or not at all", raw, root)
+	}
+	return nil
 }
 
 // checkReceived looks at what an exit status of 0 is worth. zfs recv also exits 0

@@ -48,3 +48,19 @@ func TestNothingThatIsReceivedRuns(t *testing.T) {
 		})
 	}
 }
+
+// Without its key a copy that was received raw cannot be prepared: the operator is
+// told what to do, what there was serves on, and then the same pass is enough.
+func TestAMissingKeyAsksForTheOperator(t *testing.T) {
+	missing := story{name: "key missing", seeded: true, operator: true, trigger: true, begin: func(w *world) {
+		w.pub.write(10)
+		w.keyMissing = true
+	}}
+	w, problems := play(t, missing, nil, nil)
+	for _, p := range problems {
+		t.Error(p)
+	}
+	if j := w.journal(t); !strings.Contains(j.Remedy, "zfs load-key") || j.FailedIn != messages.PhaseStaging {
+		t.Errorf("failed in %s, remedy %q", j.FailedIn, j.Remedy)
+	}
+}

@@ -30,6 +30,8 @@ type world struct {
 
 	// startFails and mute say what is wrong with a copy: it does not start, or starts
 	// and never streams.
+	// keyMissing: the copies are encrypted, and nobody loaded their key.
+	keyMissing bool
 	startFails func(*pgData) error
 	mute       func(*pgData) bool
 	// bootStarts is a unit that starts PostgreSQL at boot; bootBackwards mounts ties

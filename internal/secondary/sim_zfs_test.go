@@ -266,6 +266,9 @@ func (z zfsHand) Mount(ctx context.Context, d messages.Dataset) error {
 		if !filepath.IsAbs(mp) || z.canmount(d) == "off" {
 			return fmt.Errorf("mount %s: it has no mount point", d)
 		}
+		if z.keyMissing && strings.Contains(string(d), "pgresync-next") {
+			return fmt.Errorf("mount %s: %w: encryption key not loaded", d, messages.ErrKeys)
+		}
 		if over, ok := z.at(mp); ok && z.inUse(over) && !strings.HasPrefix(mp, z.mountOf(over)+"/") {
 			z.breaks("%s is mounted over %s, on which PostgreSQL runs", d, over)
 		}

@@ -173,11 +173,22 @@ func (s *Service) build(ctx context.Context, m *messages.Manifest, l live, sites
 		if st.staged == "" {
 			continue
 		}
-		if err := s.zfs.Mount(ctx, target); err != nil {
+		if err := s.mountStaged(ctx, target, st.name); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// mountStaged: what was received raw can be read only when the operator of this node
+// has loaded its key. Nothing is lost until then: the next resync goes on here.
+func (s *Service) mountStaged(ctx context.Context, target messages.Dataset, name messages.RelName) error {
+	err := s.zfs.Mount(ctx, target)
+	if errors.Is(err, messages.ErrKeys) {
+		root := s.cfg.Lineage.Child(s.journal().Branch).Child(name)
+		return incurable(err, fmt.Sprintf("zfs load-key -r '%s' (with -L file://… where its keylocation is the publisher's), then trigger a resync", root))
+	}
+	return err
 }
 
 // carried are the properties that the operator gave to the dataset it replaces.

@@ -38,7 +38,7 @@ var zfsVerbs = map[string]verb{
 	"snapshot": (*fake).snapshot, "hold": (*fake).hold, "release": (*fake).release, "bookmark": (*fake).bookmark,
 	"send": (*fake).send, "receive": (*fake).receive, "create": (*fake).create, "clone": (*fake).clone,
 	"rename": (*fake).rename, "promote": (*fake).promote, "mount": (*fake).mount, "unmount": (*fake).unmount,
-	"destroy": (*fake).destroy,
+	"destroy": (*fake).destroy, "load-key": (*fake).loadKey,
 }
 
 // fake is one run of the command.

@@ -20,7 +20,7 @@ func (f *fake) create(args []string) error {
 		return err
 	}
 	d := f.newDataset(props)
-	d.Volume = has(opts, 'V')
+	d.Volume, d.KeyLoaded = has(opts, 'V'), true
 	f.Datasets[name] = d
 	f.mountNew(name, !has(opts, 'u'))
 	return nil
@@ -60,6 +60,10 @@ func (f *fake) clone(args []string) error {
 	}
 	d := f.newDataset(props)
 	d.Origin, d.Data = rest[0], slices.Clone(v.Data)
+	origin := f.Datasets[strings.SplitN(rest[0], "@", 2)[0]]
+	if e, ok := origin.Props["encryption"]; ok {
+		d.Props["encryption"] = prop{e.Value, "-"}
+	}
 	f.Datasets[rest[1]] = d
 	f.mountNew(rest[1], true)
 	return nil
@@ -110,9 +114,23 @@ func (f *fake) mount(args []string) error {
 		return refuse("cannot mount '%s': 'canmount' property is set to 'off'", rest[0])
 	case at == "none" || at == "legacy":
 		return refuse("cannot mount '%s': no mountpoint set", rest[0])
+	case f.encryptionRoot(rest[0]) != "" && !f.Datasets[f.encryptionRoot(rest[0])].KeyLoaded:
+		return refuse("cannot mount '%s': encryption key not loaded", rest[0])
 	}
 	d.Mounted = true
 	return nil
+}
+
+func (f *fake) loadKey(args []string) error {
+	_, rest, err := words(args, "L:", 1)
+	if err != nil {
+		return err
+	}
+	d, _, err := f.open(rest[0])
+	if err == nil {
+		d.KeyLoaded = true
+	}
+	return err
 }
 
 func (f *fake) unmount(args []string) error {

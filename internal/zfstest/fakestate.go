@@ -25,9 +25,11 @@ type dataset struct {
 	GUID, TXG uint64
 	Volume    bool
 	// Props are set on the dataset itself, by name.
-	Props     map[string]prop
-	Mounted   bool
-	Busy      bool
+	Props   map[string]prop
+	Mounted bool
+	Busy    bool
+	// KeyLoaded is of an encrypted dataset, which is its own encryption root.
+	KeyLoaded bool
 	Origin    string // full name of a snapshot
 	Data      content
 	Snapshots []*version
@@ -179,13 +181,14 @@ var defaults = map[string]struct {
 	"compression": {"on", true}, "atime": {"on", true}, "quota": {"0", false}, "refquota": {"0", false},
 	"reservation": {"0", false}, "logbias": {"latency", true}, "sync": {"standard", true}, "xattr": {"sa", true},
 	"primarycache": {"all", true}, "casesensitivity": {"sensitive", false}, "encryption": {"off", false},
-	"keyformat": {"none", false}, "keylocation": {"none", false}, "copies": {"1", true}, "volmode": {"default", true},
+	"keyformat": {"none", false}, "keylocation": {"none", false}, "copies": {"1", true},
+	"setuid": {"on", true}, "devices": {"on", true}, "exec": {"on", true}, "volmode": {"default", true},
 }
 
 // readOnly are native properties that cannot be set.
 var readOnly = []string{
 	"name", "type", "guid", "createtxg", "used", "referenced", "available", "written",
-	"mounted", "origin", "receive_resume_token", "userrefs", "clones",
+	"mounted", "origin", "receive_resume_token", "encryptionroot", "userrefs", "clones",
 }
 
 // property computes one property as zfs get -p shows it.
@@ -260,6 +263,7 @@ func (s *state) computed(name string, d *dataset, v *version, key string) string
 		"name": name, "type": "filesystem", "guid": fmt.Sprint(d.GUID), "createtxg": fmt.Sprint(d.TXG),
 		"used": fmt.Sprint(s.used(name)), "referenced": size, "available": fmt.Sprint(poolSize - s.used(name)),
 		"written": fmt.Sprint(d.written()), "mounted": "no", "origin": d.Origin, "receive_resume_token": "",
+		"encryptionroot": s.encryptionRoot(name),
 	}
 	if d.Mounted {
 		values["mounted"] = "yes"
@@ -274,6 +278,19 @@ func (s *state) computed(name string, d *dataset, v *version, key string) string
 		return "-"
 	}
 	return values[key]
+}
+
+// encryptionRoot is "" for what is not encrypted. A clone has its origin's.
+func (s *state) encryptionRoot(name string) string {
+	d := s.Datasets[name]
+	for d.Origin != "" {
+		name = strings.SplitN(d.Origin, "@", 2)[0]
+		d = s.Datasets[name]
+	}
+	if e := d.Props["encryption"].Value; e == "" || e == "off" {
+		return ""
+	}
+	return name
 }
 
 func (s *state) computedVersion(name string, v *version, key string) string {

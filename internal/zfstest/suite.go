@@ -19,7 +19,7 @@ import (
 // is below. newEnv is called once for every test in it.
 func Suite(t *testing.T, newEnv func(t *testing.T) *Env) {
 	t.Helper()
-	groups := []map[string]func(*T){listTests, snapshotTests, streamTests, cloneTests, resumeTests, cutTests, datasetTests, destroyTests}
+	groups := []map[string]func(*T){listTests, snapshotTests, streamTests, cloneTests, resumeTests, rawTests, cutTests, datasetTests, destroyTests}
 	for _, group := range groups {
 		names := make([]string, 0, len(group))
 		for name := range group {

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"os"
-	"path/filepath"
 
 	"github.com/pgresync/pgresync/messages"
 	"github.com/pgresync/pgresync/zfsops"
@@ -237,33 +235,6 @@ var resumeTests = map[string]func(*T){
 		branch := t.Root.Child("branch")
 		resume(t, spec, branch)
 		diff(t, t.contentOf(branch.Snapshot(spec.Target.Short())), t.Content(t, from))
-	},
-	"an encrypted file system travels raw and resumes raw": func(t *T) {
-		key := filepath.Join(t.TempDir(), "key")
-		ok(t, os.WriteFile(key, bytes.Repeat([]byte("k"), 32), 0o600))
-		from := t.child("from", map[string]string{
-			"encryption": "on", "keyformat": "raw", "keylocation": "file://" + key, "mountpoint": t.TempDir() + "/m", "atime": "off",
-		})
-		t.mount(from)
-		t.Write(t, from, 6*mib)
-		spec, to := t.spec(t.snap(from), ""), t.Root.Child("to")
-		spec.Flags = messages.FlagsRaw
-		wantErr(t, t.transfer(spec, to, lineage, 1*mib), messages.ErrStreamCut)
-		// A receiver that asks for the rest in the clear gets nothing.
-		plain := spec
-		plain.Flags, plain.Token = messages.FlagsPlain, t.info(to).Token
-		_, err := t.ZFS.Send(t.Context(), plain)
-		wantErr(t, err, messages.ErrTokenInvalid)
-		spec.Token = plain.Token
-		ok(t, t.transfer(spec, to, lineage, -1))
-		if i := t.info(to); i.Encryption == "off" || t.guid(to.Snapshot(spec.Target.Short())) != spec.To {
-			t.Fatalf("got %+v", i)
-		}
-		props, err := t.ZFS.LocalProperties(t.Context(), from)
-		ok(t, err)
-		if props["atime"] != "off" || props["keylocation"] != "" || props["encryption"] != "" {
-			t.Fatalf("got %v", props)
-		}
 	},
 	"an early end is a cut even without an error": func(t *T) {
 		from := t.data("from")
