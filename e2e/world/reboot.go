@@ -28,7 +28,7 @@ func (n *Node) PowerOn(ctx context.Context) error {
 			return err
 		}
 	}
-	_, err := n.Run(ctx, "zpool", "import", "-f", "-o", "cachefile=none", "-d", filepath.Dir(n.poolFile()), n.Pool())
+	_, err := n.Run(ctx, "zpool", "import", "-f", "-o", "cachefile=none", "-d", filepath.Dir(n.PoolFile()), n.Pool())
 	return err
 }
 
@@ -40,7 +40,7 @@ func (n *Node) Replace(ctx context.Context) error {
 	if err := n.destroyPool(ctx); err != nil {
 		return err
 	}
-	if err := remove(n.poolFile()); err != nil {
+	if err := remove(n.PoolFile()); err != nil {
 		return err
 	}
 	return n.buildPool(ctx)
