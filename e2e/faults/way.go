@@ -31,6 +31,7 @@ const (
 	notFailing = "charging the budget asks nobody who could fail"
 	tooLong    = "twenty attempts to go back take a quarter of an hour; the simulation has it"
 	ofTheModes = "only where two copies do not fit (PGRESYNC_MODE); the simulation strikes there, and e2e has TestModes"
+	ofASeed    = "a copy that somebody else starts; the simulation has it, and contrib/patroni"
 )
 
 // breaks has everything that the sidecar does with ZFS fail until it has journaled
@@ -73,6 +74,9 @@ func wayTo(row resync.Row) way {
 	if tight(row) {
 		return way{none: ofTheModes}
 	}
+	if row.From == messages.PhaseIdle && row.On == resync.EventProven {
+		return way{none: ofASeed}
+	}
 	switch row.On {
 	case resync.EventBegun, resync.EventPlanned, resync.EventReceived, resync.EventStaged, resync.EventStopped,
 		resync.EventSwitched, resync.EventStarted, resync.EventProven:
@@ -100,6 +104,8 @@ func wayTo(row resync.Row) way {
 			return way{none: tooLong}
 		}
 		return way{none: notRaised}
+	case resync.EventHandedOver:
+		return way{none: ofASeed}
 	case resync.EventInPlace, resync.EventCancelled:
 		return way{none: notRaised}
 	case resync.EventCramped, resync.EventCleared, resync.EventDiscarded, resync.EventKept:
