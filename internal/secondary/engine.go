@@ -209,7 +209,7 @@ func (s *Service) do(ctx context.Context, a resync.Action) (resync.Event, error)
 		return s.prove(ctx)
 	case resync.ActionRevert:
 		return s.revert(ctx)
-	case resync.ActionNone, resync.ActionFinish, resync.ActionBackOff, resync.ActionAlarm, resync.ActionForget:
+	case resync.ActionNone, resync.ActionLeave, resync.ActionFinish, resync.ActionBackOff, resync.ActionAlarm, resync.ActionForget:
 	}
 	return "", fmt.Errorf("action %q has nothing to do", a)
 }

@@ -49,7 +49,7 @@ func managed(t *testing.T, strikes map[int]blow, tune func(*world)) (points int)
 func (s *seeding) serveOnce(test func(ctx context.Context)) {
 	ctx, cancel := context.WithCancel(s.t.Context())
 	defer cancel()
-	s.svc = s.service(ctx, cancel)
+	s.svc = s.service(cancel)
 	ended := make(chan error, 1)
 	go func() { ended <- s.svc.Run(ctx) }()
 	select {

@@ -44,7 +44,7 @@ func withManager(t *testing.T, seeded bool, test func(s seeding)) {
 	})
 }
 
-func (s *seeding) service(ctx context.Context, end context.CancelFunc) *Service {
+func (s *seeding) service(end context.CancelFunc) *Service {
 	s.life = &life{end: end}
 	h := hand{s.world, s.life}
 	return New(s.cfg, Deps{
@@ -56,7 +56,7 @@ func (s *seeding) service(ctx context.Context, end context.CancelFunc) *Service 
 func (s *seeding) serve(test func()) {
 	ctx, cancel := context.WithCancel(s.t.Context())
 	defer cancel()
-	svc := s.service(ctx, cancel)
+	svc := s.service(cancel)
 	s.svc = svc
 	ended := make(chan error, 1)
 	go func() { ended <- svc.Run(ctx) }()
@@ -272,7 +272,7 @@ func TestSeedWithoutAService(t *testing.T) {
 		before := s.data(w.cfg.Dataset)
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		svc := s.service(ctx, cancel)
+		svc := s.service(cancel)
 		if err := svc.Seed(ctx, messages.OperatorRequest{V: 1, HandOver: true}); err != nil {
 			t.Fatal(err)
 		}
@@ -280,7 +280,7 @@ func TestSeedWithoutAService(t *testing.T) {
 			t.Fatal("want the new copy in place, the old one beside it, and nothing started")
 		}
 		w.cutUntil = time.Now().Add(time.Minute)
-		if err := s.service(ctx, cancel).Seed(ctx, messages.OperatorRequest{V: 1, HandOver: true}); !errors.Is(err, messages.ErrRefused) {
+		if err := s.service(cancel).Seed(ctx, messages.OperatorRequest{V: 1, HandOver: true}); !errors.Is(err, messages.ErrRefused) {
 			t.Errorf("got %v, want a refusal", err)
 		}
 		s.later(2 * time.Minute)
