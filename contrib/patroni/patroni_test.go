@@ -36,7 +36,7 @@ postgresql:
   basebackup: [{checkpoint: fast}]
 `
 
-const patience = 10 * time.Minute
+const patience = 4 * time.Minute
 
 type cluster struct {
 	t        *testing.T
@@ -79,6 +79,8 @@ func TestPatroni(t *testing.T) {
 	c.proven(3)
 
 	must(t, c.sidecar.Stop())
+	// The dataset of pg_wal is made anew by each copy, and its root is root's.
+	c.run(c.db2, "chown", "postgres:", "/srv/pgwal")
 	c.post("http://" + c.db2.Address() + ":8008/reinitialize")
 	c.created("basebackup", 1)
 	c.streams()

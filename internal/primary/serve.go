@@ -45,7 +45,8 @@ func (s *Service) addSlots(ctx context.Context, f *messages.PrimaryFacts, node m
 		return err
 	}
 	for _, w := range senders {
-		if w.State == "streaming" && messages.SlotIsOf(w.SlotName, node) {
+		// An HA manager has slots of its own, and the node's name for the application.
+		if w.State == "streaming" && (messages.SlotIsOf(w.SlotName, node) || w.ApplicationName == string(node)) {
 			f.Streaming = true
 		}
 	}
