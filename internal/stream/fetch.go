@@ -13,6 +13,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
 
 	"github.com/pgresync/pgresync/messages"
 )
@@ -48,12 +49,13 @@ func (f *fetcher) fetch(ctx context.Context, p *messages.Part, buf []byte, asked
 	if err := g.admit(ctx); err != nil {
 		return err
 	}
-	cons, err := f.consumer(ctx, subject)
+	// A name of our own: the answer may not come, and there is a consumer all the same.
+	name := nuid.Next()
+	defer f.discard(name)
+	cons, err := f.consumer(ctx, name, subject)
 	if err != nil {
 		return err
 	}
-	name := cons.CachedInfo().Name
-	defer f.discard(name)
 	if pending := cons.CachedInfo().NumPending; pending != uint64(p.Chunks) {
 		return fmt.Errorf("%w: the bucket holds %d chunks of %d", ErrBadPart, pending, p.Chunks)
 	}
@@ -68,10 +70,11 @@ func (f *fetcher) fetch(ctx context.Context, p *messages.Part, buf []byte, asked
 	return g.run(ctx, sub)
 }
 
-func (f *fetcher) consumer(ctx context.Context, subject string) (jetstream.Consumer, error) {
+func (f *fetcher) consumer(ctx context.Context, name, subject string) (jetstream.Consumer, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	cons, err := f.js.CreateConsumer(ctx, f.stream(), jetstream.ConsumerConfig{
+		Name:              name,
 		FilterSubject:     subject,
 		DeliverPolicy:     jetstream.DeliverAllPolicy,
 		AckPolicy:         jetstream.AckNonePolicy,

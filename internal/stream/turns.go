@@ -46,9 +46,9 @@ func (u *upload) storeAll(ctx context.Context, p *pump) error {
 	defer purging.Wait()
 	defer close(u.victims)
 	purging.Go(func() { u.purgeAll(ctx) })
-	g, ctx := errgroup.WithContext(ctx)
+	g, storing := errgroup.WithContext(ctx)
 	g.SetLimit(underWay)
-	err := u.storeEach(ctx, g, p)
+	err := u.storeEach(storing, g, p)
 	return cmp.Or(g.Wait(), err)
 }
 
