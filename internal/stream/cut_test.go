@@ -18,6 +18,7 @@ import (
 // A cut that lasts many times the time after which a silent writer is given up:
 // neither side begins again.
 func TestLongCutGoesOnFromTheVerifiedBytes(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	cut := time.Duration(scale(t, envCut, 12)) * time.Second
 	w := newWorld(t, nil)
 	w.cfg.StallTimeout = 8 * time.Second // the reader's; more than one call may take
@@ -61,6 +62,7 @@ func TestSilentSourceIsGivenUp(t *testing.T) {
 // The same for a bucket that stays full: waiting for it is bounded, and the reason
 // reaches the reader.
 func TestBucketThatStaysFullIsGivenUp(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	w := newWorld(t, func(c *stream.Config) { c.StallTimeout = 2 * time.Second })
 	w.fill(t)
 	o := &opener{data: noise(3*w.cfg.PartSize, 1)}

@@ -22,6 +22,7 @@ func contains(err error, text string) bool { return strings.Contains(err.Error()
 // Eight standbys ask for one stream; two of them stop in the middle, each in its
 // own way: one whose zfs recv hangs, one that never reads at all.
 func TestTwoOfEightReadersStall(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	w := newWorld(t, func(c *stream.Config) { c.ReaderGrace = 2 * time.Second })
 	o := &opener{data: noise(40*w.cfg.PartSize, 1)}
 	records := map[messages.NodeName]messages.StreamRecord{}
@@ -193,6 +194,7 @@ func TestRateIsLimitedOnEitherSide(t *testing.T) {
 }
 
 func TestRecordTellsRateAndTimeLeft(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	w := newWorld(t, func(c *stream.Config) { c.RateLimit = mib })
 	o := &opener{data: noise(3*mib, 1)}
 	rec, err := w.hub.Join(t.Context(), spec(2, len(o.data)), "db2", o.open)
@@ -214,6 +216,7 @@ func TestRecordTellsRateAndTimeLeft(t *testing.T) {
 
 // A record that is not repeated expires: it must be, while a stream stands still.
 func TestRecordOfAStreamThatStandsStillIsRepeated(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	w := newWorld(t, nil)
 	o := &opener{data: noise(40*w.cfg.PartSize, 1)}
 	w.join(2, "db2", o.open)

@@ -225,6 +225,7 @@ func TestSinkThatReturnsEarlyIsAnError(t *testing.T) {
 }
 
 func TestServerRestartsInMidStream(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	w := newWorld(t, nil)
 	o := &opener{data: noise(60*w.cfg.PartSize, 1)}
 	rec := w.join(2, "db2", o.open)
@@ -246,6 +247,7 @@ func TestServerRestartsInMidStream(t *testing.T) {
 }
 
 func TestReaderGivesUpOnADeadServer(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	w := newWorld(t, func(c *stream.Config) { c.CutTimeout = time.Second })
 	o := &opener{data: noise(10*w.cfg.PartSize, 1)}
 	rec := w.join(2, "db2", o.open)

@@ -32,6 +32,7 @@ func frozenWorld(t *testing.T, change func(*stream.Config)) (*world, *natstest.P
 }
 
 func TestFrozenServerThaws(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	const size = 40 * mib
 	w, server, reader := frozenWorld(t, func(*stream.Config) {})
 	var read atomic.Int64
@@ -58,6 +59,7 @@ func TestFrozenServerThaws(t *testing.T) {
 
 // No call to the server waits for ever: both sides end by themselves.
 func TestFrozenServerIsGivenUp(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	const size = 40 * mib
 	w, server, reader := frozenWorld(t, func(c *stream.Config) { c.StallTimeout, c.CutTimeout = 3*time.Second, 3*time.Second })
 	var read atomic.Int64

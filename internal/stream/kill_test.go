@@ -232,6 +232,7 @@ func wantContent(t *testing.T, arg killArg) {
 // kill -9 of the server, again and again within one stream, which neither side
 // begins anew.
 func TestServerIsKilledInMidStream(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	size := int64(scale(t, envMiB, 64)) * mib
 	kills := scale(t, envKills, 4)
 	server := natstest.StartProcess(t)
