@@ -129,6 +129,7 @@ func (p *process) startFed(r io.Reader) (*feeder, error) {
 		p.cmd.Stdin = feed.child
 	}
 	err = p.cmd.Start()
+	children.started(p.cmd.Path, err)
 	feed.started(err == nil)
 	if err != nil {
 		return nil, p.failed(err)
@@ -140,6 +141,12 @@ func (p *process) startFed(r io.Reader) (*feeder, error) {
 // that exited 0 is not the child's failure: pg_ctl start leaves such a
 // descendant behind, and what the child itself wrote has been read by then.
 func (p *process) wait() error {
+	err := p.waitForIt()
+	children.ended(p.cmd.Path, err)
+	return err
+}
+
+func (p *process) waitForIt() error {
 	err := p.cmd.Wait()
 	if p.killer != nil {
 		p.killer.Stop()

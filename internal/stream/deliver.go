@@ -94,6 +94,7 @@ func (s *session) fetchInTurn(ctx context.Context, part *messages.Part, buf []by
 	if err := s.fetchPart(ctx, part, buf, own.pass); err != nil {
 		return fmt.Errorf("part %s: %w", part.Object, err)
 	}
+	s.r.totals.moved(len(buf))
 	return nil
 }
 
@@ -119,6 +120,7 @@ func (s *session) fetchPart(ctx context.Context, part *messages.Part, buf []byte
 			return err
 		}
 		s.refetches.Add(1)
+		s.r.totals.retries.Add(1)
 		if !b.wait(ctx) {
 			return context.Cause(ctx)
 		}

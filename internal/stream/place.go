@@ -84,6 +84,7 @@ func (u *upload) upload(ctx context.Context, pc *piece, sent func()) (messages.P
 			flight: u.flight, careful: u.isCareful(), sent: sent,
 		})
 		if err != nil {
+			u.store.totals.retries.Add(1)
 			u.beCareful()
 			// The chunks only: the description will soon be the next try's.
 			u.giveUp(leftover{nuid: part.Nuid})
@@ -91,6 +92,9 @@ func (u *upload) upload(ctx context.Context, pc *piece, sent func()) (messages.P
 		return err
 	})
 	u.relax()
+	if err == nil {
+		u.store.totals.moved(len(pc.data))
+	}
 	return part, err
 }
 

@@ -17,10 +17,11 @@ import (
 // Reader reads streams. It is safe for concurrent use; each Read holds three
 // parts in memory.
 type Reader struct {
-	cfg   Config
-	js    jetstream.JetStream
-	ns    messages.Subjects
-	limit *limiter // shared by all reads
+	cfg    Config
+	js     jetstream.JetStream
+	ns     messages.Subjects
+	limit  *limiter // shared by all reads
+	totals totals
 }
 
 // NewReader checks cfg; it does not talk to the server. js must be on a

@@ -21,7 +21,8 @@ type Store struct {
 	bulk jetstream.JetStream
 	ns   messages.Subjects
 	// limit is shared by all uploads.
-	limit *limiter
+	limit  *limiter
+	totals totals
 
 	mu      sync.Mutex
 	streams map[string]jetstream.Stream
