@@ -95,6 +95,8 @@ type ResyncReport struct {
 	TotalMillis int64  `json:"total_ms"`
 	Error       string `json:"error,omitempty"`
 	Remedy      string `json:"remedy,omitempty"`
+	// Diagnostics is the directory on the node that explains Error.
+	Diagnostics string `json:"diagnostics,omitempty"`
 	// Kept lists datasets that were set aside and wait for the operator.
 	Kept []Dataset `json:"kept,omitempty"`
 }

@@ -58,7 +58,7 @@ func sampleReport() *messages.ResyncReport {
 			{Snapshot: baseID, Kind: messages.PassSeed, Bytes: big, Millis: 3600000},
 			{Snapshot: snapID, Kind: messages.PassIncrement, Base: baseID, Bytes: 25 << 20, Millis: 900},
 		},
-		DownMillis: 1400, TotalMillis: 3605000, Error: "cut", Remedy: "wait", Kept: []messages.Dataset{"tank/pg.pgresync-old"},
+		DownMillis: 1400, TotalMillis: 3605000, Error: "cut", Remedy: "wait", Diagnostics: "/var/lib/pgresync/diagnostics/x", Kept: []messages.Dataset{"tank/pg.pgresync-old"},
 	}
 }
 

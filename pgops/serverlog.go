@@ -32,6 +32,18 @@ func (l *serverLogs) mark(now time.Time) {
 	}
 }
 
+// ServerLogTail is the end of what the server of a data directory wrote last, "" when
+// nothing can be read. user is who PostgreSQL runs as: only a file of that user's is
+// read.
+func ServerLogTail(dataDir, logFile, user string) string {
+	uid, _, err := LookupUser(user)
+	if err != nil {
+		return ""
+	}
+	l := serverLogs{dataDir: dataDir, logFile: logFile, uid: uid}
+	return l.tail()
+}
+
 // tail never fails: it only helps to explain an error.
 func (l *serverLogs) tail() string {
 	text := l.read(l.logFile, l.offset)

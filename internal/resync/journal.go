@@ -17,7 +17,7 @@ import (
 const (
 	// MaxText is the greatest length in bytes of Evidence, Error and Remedy; Clip cuts.
 	MaxText = 500
-	// MaxBy is the greatest length in bytes of By.
+	// MaxBy is the greatest length in bytes of By and Diagnostics.
 	MaxBy = 256
 	// MaxPasses is how many passes are remembered, the newest ones.
 	MaxPasses = 16
@@ -87,6 +87,8 @@ type Journal struct {
 	Passes   []messages.PassReport `json:"passes,omitempty"`
 	Error    string                `json:"error,omitempty"`
 	Remedy   string                `json:"remedy,omitempty"`
+	// Diagnostics is where the last failure is explained.
+	Diagnostics string `json:"diagnostics,omitempty"`
 }
 
 // Obeyed is one signed trigger: a digest of its signature, and when it expires.
@@ -109,6 +111,8 @@ func (j *Journal) Validate() error {
 		return fmt.Errorf("phase %q is none of the table", Clip(string(j.Phase), 40))
 	case len(j.Evidence) > MaxText || len(j.Error) > MaxText || len(j.Remedy) > MaxText:
 		return fmt.Errorf("evidence, error or remedy: more than %d bytes", MaxText)
+	case len(j.Diagnostics) > MaxBy:
+		return fmt.Errorf("diagnostics: more than %d bytes", MaxBy)
 	case len(j.By) > MaxBy || len(j.Reason) > 64 || len(j.Slot) > 63:
 		return errors.New("by, reason or slot: too long")
 	case len(j.Passes) > MaxPasses || len(j.Begun) > MaxBegun || len(j.Obeyed) > MaxObeyed:
@@ -176,7 +180,7 @@ func (j *Journal) Begin(now time.Time) {
 // Call it before the journal is written.
 func (j *Journal) Clip() {
 	j.Evidence, j.Error, j.Remedy = Clip(j.Evidence, MaxText), Clip(j.Error, MaxText), Clip(j.Remedy, MaxText)
-	j.By = Clip(j.By, MaxBy)
+	j.By, j.Diagnostics = Clip(j.By, MaxBy), Clip(j.Diagnostics, MaxBy)
 	j.Passes, j.Begun, j.Obeyed = newest(j.Passes, MaxPasses), newest(j.Begun, MaxBegun), newest(j.Obeyed, MaxObeyed)
 }
 
