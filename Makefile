@@ -204,6 +204,14 @@ test-stream-faults: ## faults of the data plane at full size: leaders that step 
 	PGRESYNC_TEST_STREAM_MIB=$(STREAM_MIB) PGRESYNC_TEST_STREAM_ROUNDS=$(STREAM_ROUNDS) PGRESYNC_TEST_STREAM_KILLS=$(STREAM_KILLS) \
 		$(GO) test -count 1 -timeout 3h -v -run 'TestLeadersThatKeepSteppingDown|TestWriterAndReaderAreKilled|TestServerIsKilled' ./internal/stream
 
+# Where `make test-page` leaves screenshots; docs has them in the repository.
+SCREENSHOTS ?= $(CURDIR)/docs
+
+.PHONY: test-page
+test-page: ## the status page in a real Chromium, which it installs on Debian; writes its screenshots anew
+	@scripts/prerequisites chromium
+	PGRESYNC_TEST_PAGE=1 PGRESYNC_SCREENSHOTS='$(SCREENSHOTS)' $(GO) test -count 1 -timeout 10m -v ./e2e/page
+
 .PHONY: test-lab
 test-lab: ## all that needs ZFS, in the lab: a machine with real OpenZFS
 	$(MAKE) --jobs $(LAB_JOBS) test-e2e test-failover test-zfs test-compose test-layouts
@@ -308,7 +316,7 @@ cover: ## coverage of the pure packages; fails below COVER_MIN percent
 
 .PHONY: docs
 docs: ## rewrites what is generated from the code in docs/
-	$(GO) test -p 1 ./cmd/... -run TestDocumentation -update
+	$(GO) test -p 1 ./cmd/... ./internal/metrics -run TestDocumentation -update
 
 .PHONY: clean
 clean: ## removes what was built, but not the tools and the lab's image
