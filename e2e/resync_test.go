@@ -45,7 +45,7 @@ func bytesOf(t testing.TB, n *world.Node, mark int, kinds ...string) float64 {
 	}
 	for _, p := range got {
 		sum += p.Num("bytes")
-		t.Logf("%s: %s of %.0f bytes in %.0f ms", n.Name, p.Str("kind"), p.Num("bytes"), p.Num("ms"))
+		t.Logf("%s: %s of %.0f bytes in %.0f ms", n.Name, p.Str("kind"), p.Num("bytes"), p.Num("took_ms"))
 		if !strings.Contains(strings.Join(kinds, " "), p.Str("kind")) {
 			t.Errorf("%s: a pass was a %s, want %v", n.Name, p.Str("kind"), kinds)
 		}

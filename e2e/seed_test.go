@@ -27,7 +27,7 @@ func (s *stage) seedsTwoFromOneUpload(t part) {
 			t.Errorf("first pass of %s: got %v, want a seed", n.Name, got)
 		}
 		for _, p := range got {
-			t.Logf("%s: %s of %.0f bytes in %.0f ms", n.Name, p.Str("kind"), p.Num("bytes"), p.Num("ms"))
+			t.Logf("%s: %s of %.0f bytes in %.0f ms", n.Name, p.Str("kind"), p.Num("bytes"), p.Num("took_ms"))
 		}
 	}
 }

@@ -82,11 +82,14 @@ func serve(ctx context.Context, cfg Config, log zerolog.Logger) error {
 		return err
 	}
 	hub := stream.NewHub(store, stream.OnChange(func(r messages.StreamRecord) { record(ctx, link, r, log) }))
+	var v sidecar.Views
 	svc := primary.New(serviceConfig(cfg, link.LeaseTTL()), primary.Deps{
-		Database: db, Slots: db, Logs: db, ZFS: zfs, Uploads: uploads{hub}, Seals: recipients, Leases: link, Announce: link, Now: time.Now, Log: log,
+		Database: db, Slots: db, Logs: db, ZFS: zfs, Uploads: uploads{hub}, Seals: recipients, Leases: link, Now: time.Now, Log: log,
+		Announce: sidecar.Tee{Announcer: link, Observe: func(e messages.Event) { v.Observe(e) }},
 	})
+	v = views(cfg, svc, hub, store, link, zfs, db)
 	triggers := []string{messages.Subjects{Cluster: cfg.Cluster}.TriggerSnapshot()}
-	return sidecar.Run(ctx, log, &cfg.Common, link,
+	return sidecar.Run(ctx, log, &cfg.Common, link, v,
 		sidecar.Loop{Name: "uploads", Run: hub.Run},
 		sidecar.Loop{Name: "publisher", Run: svc.Run},
 		sidecar.Loop{Name: "requests", Run: func(ctx context.Context) error { return link.Serve(ctx, svc) }},

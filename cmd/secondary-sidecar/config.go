@@ -1,6 +1,7 @@
 package main
 
 import (
+	"path/filepath"
 	"time"
 
 	"github.com/pgresync/pgresync/internal/daemon/settings"
@@ -51,6 +52,8 @@ type Config struct {
 	BackoffMin    time.Duration `split_words:"true" default:"10s" min:"1s" desc:"Pause after a first failed resync; it doubles with each further one."`
 	BackoffMax    time.Duration `split_words:"true" default:"30m" min:"1s" desc:"Longest such pause."`
 
+	DiagnosticsDir string `split_words:"true" default:"/var/lib/pgresync/diagnostics" desc:"Directory in which a failed resync leaves what explains it: the newest ten bundles, at most 1 MiB each, without secrets. The word none leaves nothing."`
+
 	HookBeforeStop  string        `split_words:"true" desc:"Program to run before PostgreSQL is stopped for a switch, with the facts in its environment as PGRESYNC_… variables. Its failure is logged and changes nothing."`
 	HookAfterRejoin string        `split_words:"true" desc:"Program to run when the new copy has proven that it streams."`
 	HookOnFailure   string        `split_words:"true" desc:"Program to run when a resync did not succeed, or needs an operator."`
@@ -72,6 +75,14 @@ func (c *Config) Complete() {
 	if c.Lineage == "" && c.Dataset != "" && c.Cluster != "" {
 		c.Lineage = messages.Dataset(c.Dataset.Pool()).Child("pgresync").Child(messages.RelName(c.Cluster)) // checked by Validate
 	}
+}
+
+// serverLogFile takes what the PostgreSQL of a data directory prints.
+func (c *Config) serverLogFile(dataDir string) string {
+	if c.PGLogFile != "" {
+		return c.PGLogFile
+	}
+	return filepath.Join(filepath.Dir(dataDir), "pgresync.log")
 }
 
 // String is the effective configuration, secrets masked.

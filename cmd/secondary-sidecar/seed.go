@@ -141,7 +141,7 @@ func seedAlone(ctx context.Context, cfg Config, link *bus.Bus, r messages.Operat
 	if err := link.Provision(ctx); err != nil {
 		return fmt.Errorf("seed: %w", err)
 	}
-	svc, err := newService(cfg, link, zfs, db, log)
+	svc, _, err := newService(cfg, link, zfs, db, log)
 	if err != nil {
 		return err
 	}

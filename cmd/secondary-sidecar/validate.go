@@ -33,6 +33,9 @@ func (c *Config) Validate() error {
 	}
 	add("PG_LOG_FILE", checkPath(c.PGLogFile))
 	add("PG_UNIT", c.checkControl())
+	if c.DiagnosticsDir != noDiagnostics {
+		add("DIAGNOSTICS_DIR", checkPath(c.DiagnosticsDir))
+	}
 	add("HOOK_BEFORE_STOP", checkPath(c.HookBeforeStop))
 	add("HOOK_AFTER_REJOIN", checkPath(c.HookAfterRejoin))
 	add("HOOK_ON_FAILURE", checkPath(c.HookOnFailure))

@@ -24,19 +24,20 @@ import (
 )
 
 var (
-	_ secondary.ZFS       = (*zfsops.ZFS)(nil)
-	_ secondary.Database  = (*pgops.Database)(nil)
-	_ secondary.Witness   = (*pgops.Database)(nil)
-	_ secondary.Judge     = (*bus.Client)(nil)
-	_ secondary.Reserver  = (*bus.Client)(nil)
-	_ secondary.Server    = server{}
-	_ secondary.Postgres  = postgres{}
-	_ secondary.Processes = processes{}
-	_ secondary.Hooks     = hooks{}
-	_ secondary.Primary   = publisher{}
-	_ secondary.Downloads = downloads{}
-	_ secondary.Estimator = (*bus.Client)(nil)
-	_ secondary.Announcer = (*bus.Bus)(nil)
+	_ secondary.ZFS         = (*zfsops.ZFS)(nil)
+	_ secondary.Database    = (*pgops.Database)(nil)
+	_ secondary.Witness     = (*pgops.Database)(nil)
+	_ secondary.Judge       = (*bus.Client)(nil)
+	_ secondary.Reserver    = (*bus.Client)(nil)
+	_ secondary.Server      = server{}
+	_ secondary.Postgres    = postgres{}
+	_ secondary.Processes   = processes{}
+	_ secondary.Hooks       = hooks{}
+	_ secondary.Primary     = publisher{}
+	_ secondary.Downloads   = downloads{}
+	_ secondary.Estimator   = (*bus.Client)(nil)
+	_ secondary.Announcer   = (*bus.Bus)(nil)
+	_ secondary.Diagnostics = findings{}
 )
 
 // publisher fits the client and the lease to the service.
@@ -91,12 +92,8 @@ type postgres struct {
 }
 
 func (p postgres) Server(dir string) (secondary.Server, error) {
-	log := p.cfg.PGLogFile
-	if log == "" {
-		log = filepath.Join(filepath.Dir(dir), "pgresync.log")
-	}
 	s, err := pgops.NewServer(pgops.ServerOptions{
-		BinDir: p.cfg.PG.BinDir, DataDir: dir, User: p.cfg.PGUser, LogFile: log,
+		BinDir: p.cfg.PG.BinDir, DataDir: dir, User: p.cfg.PGUser, LogFile: p.cfg.serverLogFile(dir),
 		StartTimeout: p.cfg.PGStartTimeout, StopTimeout: p.cfg.PGStopTimeout, Control: p.control(),
 	})
 	return server{s}, err
@@ -136,34 +133,38 @@ func serve(ctx context.Context, cfg Config, log zerolog.Logger) error {
 	if err := daemon.Keep(ctx, log, "provision", link.Provision, daemon.KeepOptions{}); err != nil {
 		return err
 	}
-	svc, err := newService(cfg, link, zfs, db, log)
+	svc, v, err := newService(cfg, link, zfs, db, log)
 	if err != nil {
 		return err
 	}
-	return sidecar.Run(ctx, log, &cfg.Common, link,
+	return sidecar.Run(ctx, log, &cfg.Common, link, v,
 		sidecar.Loop{Name: "resync", Run: svc.Run},
 		sidecar.Loop{Name: "operator", Run: func(ctx context.Context) error { return link.ServeOperator(ctx, operator(svc)) }},
 		sidecar.Loop{Name: "triggers", Run: func(ctx context.Context) error { return triggers(ctx, cfg, link, svc) }},
 	)
 }
 
-func newService(cfg Config, link *bus.Bus, zfs *zfsops.ZFS, db *pgops.Database, log zerolog.Logger) (*secondary.Service, error) {
+func newService(cfg Config, link *bus.Bus, zfs *zfsops.ZFS, db *pgops.Database, log zerolog.Logger) (*secondary.Service, sidecar.Views, error) {
+	var v sidecar.Views
 	identity, err := seal.LoadIdentity(cfg.IdentityFile, cfg.PlainStreams == "accept")
 	if err != nil {
-		return nil, daemon.WithExitCode(fmt.Errorf("PGRESYNC_IDENTITY_FILE: %w", err), daemon.ExitUsage)
+		return nil, v, daemon.WithExitCode(fmt.Errorf("PGRESYNC_IDENTITY_FILE: %w", err), daemon.ExitUsage)
 	}
 	reader, err := stream.NewReader(link.JetStream(), stream.Config{
 		Cluster: cfg.Cluster, Publishers: link.Publishers(), RateLimit: uint64(cfg.RateLimit), StallTimeout: cfg.StallTimeout, CutTimeout: cfg.CutTimeout,
 	})
 	if err != nil {
-		return nil, err
+		return nil, v, err
 	}
 	client := bus.NewClient(link)
-	return secondary.New(serviceConfig(cfg), secondary.Deps{
+	svc := secondary.New(serviceConfig(cfg), secondary.Deps{
 		ZFS: zfs, Database: db, Witness: db, Judge: client, Reserver: client, Follower: db, Postgres: postgres{cfg, pgops.NewPreparer(cfg.PG.BinDir)}, Processes: processes{},
 		Hooks:   newHooks(cfg),
 		Primary: publisher{client, link}, Downloads: downloads{reader, identity}, Estimates: client, Announce: link, Now: time.Now, Log: log,
-	}), nil
+		Observe: func(e messages.Event) { v.Observe(e) }, Diagnostics: newDiagnostics(cfg),
+	})
+	v = views(cfg, svc, reader, link, zfs)
+	return svc, v, nil
 }
 
 // operator is what this sidecar does for its operator.

@@ -86,6 +86,8 @@ func Serve(ctx context.Context, address string, handler http.Handler, bound func
 		WriteTimeout:      10 * time.Second,
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    8 << 10,
+		// A request that lasts, such as a stream of events, is to end with us.
+		BaseContext: func(net.Listener) context.Context { return ctx },
 	}
 	closed := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {

@@ -43,6 +43,30 @@ func (n *Notifier) Status(ctx context.Context, text string) error {
 	return n.send(ctx, "STATUS="+strings.ReplaceAll(text, "\n", " "))
 }
 
+// TellStatus shows what brief says for as long as ctx lasts, whenever it changed.
+func TellStatus(ctx context.Context, n *Notifier, brief func() string) error {
+	if n.socket == "" {
+		return nil
+	}
+	tick := time.NewTicker(statusEvery)
+	defer tick.Stop()
+	told := ""
+	for {
+		// Who does not listen now may listen later.
+		if text := brief(); text != told && n.Status(ctx, text) == nil {
+			told = text
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// statusEvery is how often the status line may change.
+const statusEvery = time.Second
+
 // Watchdog pets systemd's watchdog twice per period for as long as alive says so,
 // until ctx is cancelled; then it returns nil. Without a watchdog it returns nil at
 // once.

@@ -92,3 +92,36 @@ func TestNotifierIsSilentOutsideSystemd(t *testing.T) {
 		t.Error("a socket that is not there: want an error")
 	}
 }
+
+func TestStatusIsToldWhenItChanged(t *testing.T) {
+	t.Parallel() // it takes some of the clock's seconds
+	socket, next := systemd(t)
+	n := NewNotifier(env(map[string]string{"NOTIFY_SOCKET": socket}), 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	texts := []string{"idle: healthy", "idle: healthy", "resync 1: receiving"}
+	asked := 0
+	done := make(chan error, 1)
+	go func() {
+		done <- TellStatus(ctx, n, func() string {
+			asked++
+			if asked > len(texts) {
+				cancel()
+			}
+			return texts[min(asked, len(texts))-1]
+		})
+	}()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	got := []string{next(), next()} // the second is not repeated
+	if diff := cmp.Diff([]string{"STATUS=idle: healthy", "STATUS=resync 1: receiving"}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestStatusIsNoBusinessOutsideSystemd(t *testing.T) {
+	if err := TellStatus(t.Context(), NewNotifier(env(nil), 1), nil); err != nil {
+		t.Error(err)
+	}
+}

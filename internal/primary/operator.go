@@ -25,7 +25,7 @@ func (s *Service) TakeSnapshot(ctx context.Context, r messages.OperatorRequest) 
 	if _, err := s.on(); err != nil {
 		return nil, err
 	}
-	s.log.Info().Str("by", r.By).Str("reason", r.Reason).Msg("snapshot asked for")
+	s.log.Info().Str("by", r.By).Str("because", r.Reason).Msg("snapshot asked for")
 	m, err := s.snaps.ask(ctx, 0, 0)
 	if err != nil {
 		return nil, err

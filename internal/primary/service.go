@@ -93,12 +93,18 @@ func (s *Service) Run(ctx context.Context) error {
 	return nil
 }
 
+// Publishes is whether this node is the publisher now.
+func (s *Service) Publishes() bool {
+	_, err := s.on()
+	return err == nil
+}
+
 // Trigger obeys a snapshot trigger. It returns when the snapshot is complete.
 func (s *Service) Trigger(ctx context.Context, target messages.TriggerTarget, t messages.Trigger, _ time.Time) error {
 	if !target.Snapshot {
 		return nil
 	}
-	s.log.Info().Str("by", t.By).Str("reason", t.Reason).Msg("snapshot triggered")
+	s.log.Info().Str("by", t.By).Str("because", t.Reason).Msg("snapshot triggered")
 	_, err := s.snaps.ask(ctx, 0, 0)
 	return err
 }

@@ -117,7 +117,7 @@ func (s *snapshotter) take(ctx context.Context) (*messages.Manifest, error) {
 	began := s.now()
 	m, err := s.bracket.take(ctx)
 	if err != nil {
-		s.log.Error().Err(err).Msg("snapshot")
+		s.log.Error().Err(err).Msg("snapshot failed")
 		return nil, err
 	}
 	s.cat.add(m)
@@ -125,7 +125,7 @@ func (s *snapshotter) take(ctx context.Context) (*messages.Manifest, error) {
 		return nil, err
 	}
 	s.log.Info().Str("snapshot", string(m.ID)).Stringer("start_lsn", m.StartLSN).Stringer("stop_lsn", m.StopLSN).
-		Dur("took", s.now().Sub(began)).Msg("snapshot ready")
+		Dur("took_ms", s.now().Sub(began)).Msg("snapshot ready")
 	s.announce(ctx, m)
 	if err := s.prune(ctx); err != nil {
 		s.log.Warn().Err(err).Msg("prune snapshots")

@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"github.com/pgresync/pgresync/internal/plan"
 	"github.com/pgresync/pgresync/internal/resync"
 	"github.com/pgresync/pgresync/messages"
@@ -17,7 +19,7 @@ func (s *Service) engine(ctx context.Context) error {
 	defer tick.Stop()
 	for {
 		if err := s.step(ctx); err != nil && ctx.Err() == nil {
-			s.log.Error().Err(err).Str("phase", string(s.journal().Phase)).Msg("engine")
+			s.log.Error().Err(err).Str("phase", string(s.journal().Phase)).Msg("the engine stopped short and tries again")
 		}
 		select {
 		case <-ctx.Done():
@@ -55,6 +57,7 @@ func resting(p messages.Phase) bool {
 // watch diagnoses, and reports whether a resync began.
 func (s *Service) watch(ctx context.Context, j resync.Journal) (bool, error) {
 	s.resumed = false
+	s.nameInLog(j)
 	d := s.diagnose(ctx)
 	if again, err := s.attend(ctx, j); again || err != nil {
 		return again, err
@@ -142,7 +145,7 @@ func (s *Service) Trigger(ctx context.Context, target messages.TriggerTarget, t 
 		return nil
 	}
 	if !resting(j.Phase) {
-		s.log.Info().Str("resync", string(j.ID)).Msg("trigger joins the running resync")
+		s.log.Info().Msg("trigger joins the running resync")
 		return nil
 	}
 	err := s.begin(ctx, func(n *resync.Journal) {
@@ -173,7 +176,7 @@ func (s *Service) act(ctx context.Context, j resync.Journal) error {
 		// Not a failure: the next start finds the phase in the journal and goes on.
 		return ctx.Err()
 	}
-	s.log.Debug().Str("phase", string(j.Phase)).Dur("took", s.now().Sub(began)).Err(err).Msg("phase done")
+	s.log.Debug().Str("phase", string(j.Phase)).Dur("took_ms", s.now().Sub(began)).Err(err).Msg("phase done")
 	if err == nil {
 		err = s.fire(ctx, event, nil)
 	} else {
@@ -221,16 +224,17 @@ func (s *Service) failed(ctx context.Context, j resync.Journal, cause error) err
 	if seen := j; seen.Failed(passing(cause), s.cfg.SameFailure) && !hopeless {
 		hopeless, remedy = true, s.breakLoop(seen, remedy)
 	}
-	s.log.Warn().Err(cause).Str("resync", string(j.ID)).Str("phase", string(j.Phase)).Str("remedy", remedy).Msg("resync: phase failed")
+	s.log.Warn().Err(cause).Str("phase", string(j.Phase)).Str("remedy", remedy).Msg("resync: phase failed")
 	if j.Phase == messages.PhaseReverting {
 		return s.revertFailed(ctx, cause)
 	}
+	where := s.leaveFindings(ctx, j, cause, remedy)
 	event := resync.EventFailed
 	if hopeless {
 		event = resync.EventIncurable
 	}
 	return s.fire(ctx, event, func(n *resync.Journal) {
-		n.Error, n.Remedy = cause.Error(), remedy
+		n.Error, n.Remedy, n.Diagnostics = cause.Error(), remedy, where
 		n.Incurable, n.Blocked = n.Incurable || hopeless, blockedBy(cause)
 		n.Failed(passing(cause), s.cfg.SameFailure)
 		n.Due = s.now().Add(s.cfg.Pace.BackOff(n.Attempts, rand.Float64())).UTC()
@@ -290,7 +294,8 @@ func (s *Service) fire(ctx context.Context, e resync.Event, change func(*resync.
 	if err := s.saveJournal(ctx, n); err != nil {
 		return err
 	}
-	s.log.Info().Str("resync", string(n.ID)).Str("from", string(s.j.Phase)).Str("phase", string(n.Phase)).
+	s.working.Store(n.ID)
+	s.log.WithLevel(levelOf(n.Phase)).Str("from", string(s.j.Phase)).Str("phase", string(n.Phase)).
 		Str("on", string(e)).Str("why", row.Why).Msg("resync")
 	s.j = n
 	if e != resync.EventCured && n.ID != "" {
@@ -302,6 +307,28 @@ func (s *Service) fire(ctx context.Context, e resync.Event, change func(*resync.
 	}
 	s.announcePhase(n, e)
 	return nil
+}
+
+// nameInLog has the lines of a resync carry its id, from the line that begins it to
+// what is done after the one that ends it.
+func (s *Service) nameInLog(j resync.Journal) {
+	id := j.ID
+	if j.Phase == messages.PhaseIdle {
+		id = ""
+	}
+	s.working.Store(id)
+}
+
+// levelOf: an error is what a person has to look at, a warning what did not go as it
+// should.
+func levelOf(p messages.Phase) zerolog.Level {
+	switch p { //nolint:exhaustive // the others are the way of things
+	case messages.PhaseNeedsOperator:
+		return zerolog.ErrorLevel
+	case messages.PhaseReverting, messages.PhaseWaiting:
+		return zerolog.WarnLevel
+	}
+	return zerolog.InfoLevel
 }
 
 // journal is a copy of the present one.
@@ -338,7 +365,7 @@ func (s *Service) diagnose(ctx context.Context) plan.Diagnosis {
 	f := s.gather(ctx)
 	f.Suspect, f.SuspectSince, f.Position, f.Ahead = s.previous.Suspect, s.previous.SuspectSince, s.previous.Position, s.previous.Ahead
 	d := plan.Diagnose(f, s.cfg.Diagnosis, s.now())
-	s.previous = d
+	s.previous, s.looked = d, f
 	s.cure(ctx, d)
 	s.setVerdict(d)
 	return d

@@ -122,8 +122,20 @@ func (s *Service) gather(ctx context.Context) plan.Facts {
 	f.StartFailures, f.StartFailureClass = s.starts.failures, s.starts.class
 	s.compare(ctx, &f)
 	s.forward(ctx, &f)
-	s.setLocal(f.Local)
+	s.setLocal(f.Local, behind(f))
 	return f
+}
+
+// behind is how much WAL of the publisher's this standby has yet to replay; nil when
+// one side is unknown or they are on different timelines, whose positions are not
+// comparable.
+func behind(f plan.Facts) *uint64 {
+	if f.Primary == nil || f.Receiver == nil || !f.Receiver.InRecovery || f.Receiver.ReplayLSN == 0 ||
+		f.Receiver.Timeline != f.Primary.Identity.Timeline.Current {
+		return nil
+	}
+	n := f.Primary.Identity.LSN.Sub(f.Receiver.ReplayLSN)
+	return &n
 }
 
 func (s *Service) gatherDatabase(ctx context.Context, f *plan.Facts) {

@@ -31,7 +31,7 @@ type Hooks interface {
 // must not hang on a notification.
 func (s *Service) hook(ctx context.Context, h Hook, j resync.Journal) {
 	if err := s.hooks.Run(ctx, h, s.hookFacts(h, j)); err != nil {
-		s.log.Warn().Err(err).Str("hook", string(h)).Str("resync", string(j.ID)).Msg("hook failed; the resync goes on")
+		s.log.Warn().Err(err).Str("hook", string(h)).Msg("hook failed; the resync goes on")
 	}
 }
 

@@ -13,16 +13,21 @@ import (
 // never prolongs the time a standby is down. When it overflows, the newest event
 // is dropped and said so in the log: events are reports, not commands.
 type outbox struct {
-	to     Announcer
-	log    zerolog.Logger
-	events chan messages.Event
+	to      Announcer
+	observe func(messages.Event)
+	log     zerolog.Logger
+	events  chan messages.Event
 }
 
-func newOutbox(to Announcer, log zerolog.Logger) *outbox {
-	return &outbox{to: to, log: log, events: make(chan messages.Event, 256)}
+func newOutbox(to Announcer, observe func(messages.Event), log zerolog.Logger) *outbox {
+	if observe == nil {
+		observe = func(messages.Event) {}
+	}
+	return &outbox{to: to, observe: observe, log: log, events: make(chan messages.Event, 256)}
 }
 
 func (o *outbox) put(e messages.Event) {
+	o.observe(e)
 	select {
 	case o.events <- e:
 	default:

@@ -67,7 +67,7 @@ func (s *Service) pass(ctx context.Context, m *messages.Manifest) (plan.PassPlan
 	s.noteBases(ctx)
 	report.Millis = s.now().Sub(began).Milliseconds()
 	s.log.Info().Str("snapshot", string(m.ID)).Str("kind", string(report.Kind)).Uint64("bytes", report.Bytes).
-		Int64("ms", report.Millis).Msg("pass complete")
+		Int64("took_ms", report.Millis).Msg("pass complete")
 	return pp, report, nil
 }
 

@@ -53,7 +53,7 @@ func (s *Service) Pause(ctx context.Context, r messages.OperatorRequest) (*messa
 	if !resting(s.journal().Phase) {
 		text += "; the resync that runs goes on"
 	}
-	s.log.Info().Str("by", p.By).Str("reason", p.Reason).Msg("paused")
+	s.log.Info().Str("by", p.By).Str("because", p.Reason).Msg("paused")
 	s.out.put(s.event(messages.EventPaused, text))
 	return s.reply("%s", text), nil
 }
@@ -92,7 +92,7 @@ func (s *Service) setPaused(p *messages.Pause) {
 // refused tells that a trigger was not obeyed: it has nobody to answer to.
 func (s *Service) refused(t messages.Trigger, p *messages.Pause) {
 	text := fmt.Sprintf("node %s does not resync: it is paused %s", s.cfg.Node, p)
-	s.log.Warn().Str("by", t.By).Str("reason", t.Reason).Msg(text)
+	s.log.Warn().Str("by", t.By).Str("because", t.Reason).Msg(text)
 	s.out.put(s.event(messages.EventRefused, text))
 }
 

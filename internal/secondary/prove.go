@@ -114,7 +114,7 @@ func (s *Service) prove(ctx context.Context) (resync.Event, error) {
 	defer tick.Stop()
 	for revived := false; ; {
 		if s.promoted(ctx) {
-			s.log.Warn().Str("resync", string(s.journal().ID)).Msg("the new copy was promoted before its proof was complete; it has replayed past the snapshot")
+			s.log.Warn().Msg("the new copy was promoted before its proof was complete; it has replayed past the snapshot")
 			return resync.EventProven, nil
 		}
 		ok, missing := s.proven(ctx, want)
@@ -191,6 +191,6 @@ func (s *Service) proven(ctx context.Context, want plan.Want) (bool, string) {
 	if err != nil {
 		return false, "the publisher does not answer: " + err.Error()
 	}
-	s.setLocal(&id)
+	s.setLocal(&id, nil)
 	return plan.Proven(want, &id, r, f)
 }

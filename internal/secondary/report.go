@@ -15,7 +15,7 @@ import (
 func (s *Service) report(j resync.Journal) *messages.ResyncReport {
 	return &messages.ResyncReport{
 		ID: j.ID, Phase: j.Phase, Reason: j.Reason, Evidence: j.Evidence, StartedAt: j.StartedAt, Passes: j.Passes,
-		DownMillis: j.DownMillis, TotalMillis: s.now().Sub(j.StartedAt).Milliseconds(), Error: j.Error, Remedy: j.Remedy,
+		DownMillis: j.DownMillis, TotalMillis: s.now().Sub(j.StartedAt).Milliseconds(), Error: j.Error, Remedy: j.Remedy, Diagnostics: j.Diagnostics,
 	}
 }
 
@@ -62,11 +62,25 @@ func (s *Service) setVerdict(d plan.Diagnosis) {
 	s.out.put(e)
 }
 
-func (s *Service) setLocal(id *messages.Identity) {
+func (s *Service) setLocal(id *messages.Identity, behind *uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.local = id
+	s.local, s.behind = id, behind
 }
+
+// Lag is how many bytes of the publisher's WAL were not replayed here at the last
+// look, false when that cannot be told.
+func (s *Service) Lag() (uint64, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.behind == nil {
+		return 0, false
+	}
+	return *s.behind, true
+}
+
+// State is what the presence record says; it asks nobody.
+func (s *Service) State() messages.NodeStatus { return s.status() }
 
 // progress returns a callback that publishes a transfer's progress, once a second
 // at most.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -32,34 +33,41 @@ type Deps struct {
 	Witness  Witness
 	Judge    Judge
 	Announce Announcer
-	Now      Clock
-	Log      zerolog.Logger
+	// Observe, where it is not nil, is told every event when it happens, NATS or not.
+	// It must not block.
+	Observe func(messages.Event)
+	// Diagnostics may be nil.
+	Diagnostics Diagnostics
+	Now         Clock
+	Log         zerolog.Logger
 }
 
 // Service keeps one standby streaming. Trigger is safe for concurrent use while
 // Run runs.
 type Service struct {
-	cfg       Config
-	zfs       ZFS
-	db        Database
-	follower  Follower
-	pg        Postgres
-	processes Processes
-	hooks     Hooks
-	primary   Primary
-	downloads Downloads
-	estimates Estimator
-	reserver  Reserver
-	witness   Witness
-	judge     Judge
-	events    Announcer
-	now       Clock
-	log       zerolog.Logger
-	out       *outbox
-	nudge     chan struct{}
-	asks      chan func(ctx context.Context) // what the engine does between two resyncs
-	ready     chan struct{}                  // closed once the journal is read
-	readyOnce sync.Once
+	cfg         Config
+	zfs         ZFS
+	db          Database
+	follower    Follower
+	pg          Postgres
+	processes   Processes
+	hooks       Hooks
+	primary     Primary
+	downloads   Downloads
+	estimates   Estimator
+	reserver    Reserver
+	witness     Witness
+	judge       Judge
+	events      Announcer
+	diagnostics Diagnostics
+	now         Clock
+	log         zerolog.Logger
+	out         *outbox
+	nudge       chan struct{}
+	asks        chan func(ctx context.Context) // what the engine does between two resyncs
+	working     *atomic.Value                  // messages.ResyncID: every line of its log names it
+	ready       chan struct{}                  // closed once the journal is read
+	readyOnce   sync.Once
 
 	mu         sync.Mutex // guards what follows
 	j          resync.Journal
@@ -71,9 +79,11 @@ type Service struct {
 	paused     *messages.Pause
 	moving     *messages.TransferReport
 	asker      asker
+	behind     *uint64 // bytes of WAL, nil when it cannot be told
 
 	// Only the engine touches these.
 	previous plan.Diagnosis
+	looked   plan.Facts        // what previous was made of
 	streamed messages.Timeline // greatest that the live copy was seen streaming on
 	reverts  int
 	compared compared
@@ -96,10 +106,17 @@ type Service struct {
 
 // New wires the service; nothing is started.
 func New(cfg Config, d Deps) *Service {
+	working := &atomic.Value{}
+	d.Log = d.Log.Hook(zerolog.HookFunc(func(e *zerolog.Event, _ zerolog.Level, _ string) {
+		if id, _ := working.Load().(messages.ResyncID); id != "" {
+			e.Str("resync", string(id))
+		}
+	}))
 	return &Service{
-		cfg: cfg, zfs: d.ZFS, db: d.Database, follower: d.Follower, pg: d.Postgres, processes: d.Processes, hooks: d.Hooks,
+		working: working,
+		cfg:     cfg, zfs: d.ZFS, db: d.Database, follower: d.Follower, pg: d.Postgres, processes: d.Processes, hooks: d.Hooks,
 		primary: d.Primary, downloads: d.Downloads, estimates: d.Estimates, reserver: d.Reserver, witness: d.Witness, judge: d.Judge,
-		events: d.Announce, now: d.Now, log: d.Log, out: newOutbox(d.Announce, d.Log),
+		events: d.Announce, diagnostics: d.Diagnostics, now: d.Now, log: d.Log, out: newOutbox(d.Announce, d.Observe, d.Log),
 		nudge: make(chan struct{}, 1), asks: make(chan func(context.Context)), ready: make(chan struct{}),
 	}
 }
@@ -118,7 +135,8 @@ func (s *Service) Run(ctx context.Context) error {
 	s.j, s.paused, s.resumed = j, paused, !resting(j.Phase)
 	s.mu.Unlock()
 	s.readyOnce.Do(func() { close(s.ready) })
-	s.log.Info().Str("phase", string(j.Phase)).Str("resync", string(j.ID)).Msg("journal read")
+	s.nameInLog(j)
+	s.log.Info().Str("phase", string(j.Phase)).Msg("journal read")
 	s.noteBases(ctx)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.out.run(ctx) })

@@ -92,9 +92,12 @@ func (w *world) oneLife(t *testing.T, sent *time.Time, deadline time.Time, done 
 	if os.Getenv("SIM_LOG") != "" {
 		out = t.Output()
 	}
+	if w.log != nil {
+		out = w.log
+	}
 	d := Deps{
 		ZFS: zfsHand{h}, Database: dbHand{h}, Postgres: pgHand{h}, Processes: w, Hooks: &w.hooks, Primary: pubHand{h}, Downloads: pubHand{h},
-		Announce: quiet{}, Now: time.Now, Log: zerolog.New(out),
+		Announce: quiet{}, Now: time.Now, Log: zerolog.New(out), Observe: w.observe, Diagnostics: w.diagnostics,
 	}
 	if w.follows {
 		d.Follower = dbHand{h}

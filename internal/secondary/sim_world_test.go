@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -68,6 +69,11 @@ type world struct {
 	stuck   bool               // the old copy cannot be destroyed
 	hooks   hooksRun
 	crashed bool // PostgreSQL was killed by a blow, not by us
+
+	// What the service is given besides, nil for nothing.
+	observe     func(messages.Event)
+	diagnostics Diagnostics
+	log         io.Writer
 }
 
 // blow is what happens at a point of the story.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"time"
 
@@ -16,6 +17,8 @@ import (
 	"github.com/pgresync/pgresync/internal/bus"
 	"github.com/pgresync/pgresync/internal/daemon"
 	"github.com/pgresync/pgresync/internal/daemon/settings"
+	"github.com/pgresync/pgresync/internal/metrics"
+	"github.com/pgresync/pgresync/internal/page"
 	"github.com/pgresync/pgresync/messages"
 )
 
@@ -70,9 +73,23 @@ type Loop struct {
 	Run  func(ctx context.Context) error
 }
 
+// Views are what a sidecar shows of itself.
+type Views struct {
+	Metrics *metrics.Metrics
+	Page    *page.Page
+	// Brief is one line for the service manager's status.
+	Brief func() string
+}
+
+// Observe shows an event of this node.
+func (v Views) Observe(e messages.Event) {
+	v.Metrics.Observe(e)
+	v.Page.Observe(e)
+}
+
 // Run keeps every loop going until ctx is done or one of them fails for good, and
-// serves health and the service manager meanwhile.
-func Run(ctx context.Context, log zerolog.Logger, c *settings.Common, link *bus.Bus, loops ...Loop) error {
+// serves HTTP and the service manager meanwhile.
+func Run(ctx context.Context, log zerolog.Logger, c *settings.Common, link *bus.Bus, v Views, loops ...Loop) error {
 	health := &daemon.Health{}
 	notify := daemon.NewNotifier(os.Getenv, os.Getpid())
 	g, ctx := errgroup.WithContext(ctx)
@@ -81,9 +98,12 @@ func Run(ctx context.Context, log zerolog.Logger, c *settings.Common, link *bus.
 	}
 	g.Go(func() error { return watchLink(ctx, health, link) })
 	g.Go(func() error { return notify.Watchdog(ctx, func() bool { return true }) })
-	if c.HealthListen != "" {
+	g.Go(func() error { return daemon.TellStatus(ctx, notify, v.Brief) })
+	if c.HTTPListen != "" {
+		g.Go(func() error { return v.Metrics.Run(ctx) })
+		g.Go(func() error { return daemon.Keep(ctx, log, "page", v.Page.Run, daemon.KeepOptions{}) })
 		g.Go(func() error {
-			return daemon.Serve(ctx, c.HealthListen, health.Handler(), func(a net.Addr) { log.Info().Stringer("address", a).Msg("health") })
+			return daemon.Serve(ctx, c.HTTPListen, routes(health, v), func(a net.Addr) { log.Info().Stringer("address", a).Msg("http") })
 		})
 	}
 	tell(log, notify.Ready(ctx))
@@ -93,6 +113,15 @@ func Run(ctx context.Context, log zerolog.Logger, c *settings.Common, link *bus.
 		return nil
 	}
 	return err
+}
+
+func routes(health *daemon.Health, v Views) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/livez", health.Handler())
+	mux.Handle("/readyz", health.Handler())
+	mux.Handle("GET /metrics", v.Metrics.Handler())
+	mux.Handle("/", v.Page.Handler())
+	return mux
 }
 
 // tell: a service manager that does not listen is no reason to stop.

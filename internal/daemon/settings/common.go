@@ -29,7 +29,7 @@ type Common struct {
 	TrustedKeys     Words  `split_words:"true" desc:"Public nkeys (U…) of the nodes that may publish, separated by commas: leases, answers, manifests and streams are believed only with the signature of one. When not set, whatever comes by NATS is believed."`
 	TriggerKeys     Words  `split_words:"true" desc:"Public nkeys (U…) of the operators whose triggers are obeyed. When not set, every trigger is."`
 
-	HealthListen  string        `split_words:"true" desc:"Address for /livez and /readyz over HTTP, like 127.0.0.1:8080; off when not set."`
+	HTTPListen    string        `split_words:"true" desc:"Address for the status page, /metrics, /livez and /readyz over HTTP, like 127.0.0.1:8080; off when not set. It is read-only, unencrypted and asks nobody who they are: let it be the loopback or an address that only your monitoring reaches."`
 	TriggerMaxAge time.Duration `split_words:"true" default:"1h" min:"1s" desc:"Triggers older than this are acknowledged without being obeyed."`
 }
 
@@ -102,8 +102,8 @@ func (c *Common) Validate() error {
 	add("TRUSTED_KEYS", err)
 	_, err = messages.ParseKeys(c.TriggerKeys)
 	add("TRIGGER_KEYS", err)
-	if c.HealthListen != "" {
-		add("HEALTH_LISTEN", CheckAddress(c.HealthListen))
+	if c.HTTPListen != "" {
+		add("HTTP_LISTEN", CheckAddress(c.HTTPListen))
 	}
 	return errors.Join(append(complaints, c.NATS.Validate())...)
 }
