@@ -43,7 +43,7 @@ func TestPrivileges(t *testing.T) {
 	p := newPrivileged(t)
 	for _, step := range []struct {
 		name string
-		test func(t *testing.T)
+		test func(t part)
 	}{
 		{"the commands of the page are enough, and doctor agrees", p.documentedCommands},
 		{"keys are made, pinned and demanded", p.keys},
@@ -54,7 +54,7 @@ func TestPrivileges(t *testing.T) {
 		{"PostgreSQL refuses what is not granted", p.postgresRefuses},
 		{"what destroy cannot be kept from ends at the live datasets", p.liveSurvivesDestroy},
 	} {
-		if !t.Run(step.name, step.test) {
+		if !t.Run(step.name, func(t *testing.T) { step.test(part{t}) }) {
 			t.Logf("%q failed; what follows may fail because of it", step.name)
 		}
 	}
@@ -92,7 +92,7 @@ func newPrivileged(t *testing.T) *privileged {
 }
 
 // keys turns signatures and encryption on, and leaves the sidecars nothing to warn of.
-func (p *privileged) keys(t *testing.T) {
+func (p *privileged) keys(t part) {
 	sign := func(n *world.Node, verb, file string) string {
 		return run(t, n, filepath.Join(p.bin, "pgresync-sign"), verb, file)
 	}
@@ -110,7 +110,7 @@ func (p *privileged) keys(t *testing.T) {
 }
 
 // operate runs the operator's command on db1.
-func (p *privileged) operate(t *testing.T, env map[string]string, args ...string) (string, error) {
+func (p *privileged) operate(t testing.TB, env map[string]string, args ...string) (string, error) {
 	t.Helper()
 	argv := []string{"env", "PGRESYNC_CLUSTER=" + world.Cluster, "PGRESYNC_NATS_URL=" + p.w.BrokerURL()}
 	for key, value := range env {
@@ -131,7 +131,7 @@ func (p *privileged) block(t testing.TB, heading, language string) string {
 	return strings.ReplaceAll(text, "tank/pg", p.db1.Live())
 }
 
-func (p *privileged) documentedCommands(t *testing.T) {
+func (p *privileged) documentedCommands(t part) {
 	run(t, p.db1, "sh", "-eu", "-c", p.block(t, "The primary sidecar", "sh"))
 	allowed := run(t, p.db1, "zfs", "allow", p.db1.Live())
 	t.Log(allowed)
@@ -146,7 +146,7 @@ func (p *privileged) documentedCommands(t *testing.T) {
 
 // captureDelegations has every form of zfs allow's output written down; the
 // parser's test is made of it.
-func (p *privileged) captureDelegations(t *testing.T) {
+func (p *privileged) captureDelegations(t part) {
 	d := p.db1.Pool() + "/apart/my pg"
 	run(t, p.db1, "zfs", "create", "-u", d)
 	for _, args := range [][]string{
@@ -196,7 +196,7 @@ func (p *privileged) capabilities(t testing.TB) []string {
 	return []string{"setpriv", "--no-new-privs", "--bounding-set=" + set, "--inh-caps=-all", "--"}
 }
 
-func (p *privileged) seedAndIncrement(t *testing.T) {
+func (p *privileged) seedAndIncrement(t part) {
 	primary, err := p.db1.StartSidecarUnder(t.Context(), asAccount(), world.Primary, p.env)
 	must(t, err)
 	secondary, err := p.db2.StartSidecarUnder(t.Context(), p.capabilities(t), world.Secondary, p.standby)
@@ -228,7 +228,7 @@ func (p *privileged) seedAndIncrement(t *testing.T) {
 
 // unsignedIsRefused: neither the operator's command nor a trigger is obeyed without
 // the key; with it, a trigger is.
-func (p *privileged) unsignedIsRefused(t *testing.T, s *stage) {
+func (p *privileged) unsignedIsRefused(t part, s *stage) {
 	t.Helper()
 	for _, args := range [][]string{{"snapshot"}, {"resync", "db2"}, {"pause", "db2", "--reason", "evil"}} {
 		if _, err := p.operate(t, map[string]string{}, args...); err == nil {
@@ -251,7 +251,7 @@ func (p *privileged) unsignedIsRefused(t *testing.T, s *stage) {
 }
 
 // confined: what arrived on the standby cannot run.
-func (p *privileged) confined(t *testing.T) {
+func (p *privileged) confined(t part) {
 	root := p.db2.Pool() + "/pgresync/" + world.Cluster
 	for _, d := range []string{root, p.db2.Live()} {
 		out := run(t, p.db2, "zfs", "get", "-H", "-r", "-t", "filesystem", "-o", "name,property,value", "setuid,devices,exec", d)
@@ -264,7 +264,7 @@ func (p *privileged) confined(t *testing.T) {
 }
 
 // eachIsNeeded takes one permission after the other away, and then all of them.
-func (p *privileged) eachIsNeeded(t *testing.T) {
+func (p *privileged) eachIsNeeded(t part) {
 	live := p.db1.Live()
 	permissions := strings.Split("snapshot,hold,release,bookmark,send,destroy,mount,userprop", ",")
 	if _, err := p.db1.Run(t.Context(), asAccount("sh", "-eu", "-c", work(live))...); err != nil {

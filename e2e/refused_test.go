@@ -9,7 +9,7 @@ import (
 )
 
 // attempts must all fail, and leave everything as it was.
-func (p *privileged) attempts(t *testing.T, state func() string, argvs [][]string) {
+func (p *privileged) attempts(t testing.TB, state func() string, argvs [][]string) {
 	t.Helper()
 	before := state()
 	for _, argv := range argvs {
@@ -27,7 +27,7 @@ func (p *privileged) attempts(t *testing.T, state func() string, argvs [][]strin
 }
 
 // newestSnapshot is one of ours on the live dataset.
-func (p *privileged) newestSnapshot(t *testing.T) string {
+func (p *privileged) newestSnapshot(t testing.TB) string {
 	t.Helper()
 	all := strings.Split(run(t, p.db1, "zfs", "list", "-H", "-d", "1", "-t", "snapshot", "-o", "name", "-s", "createtxg", p.db1.Live()), "\n")
 	_, short, _ := strings.Cut(all[len(all)-1], "@")
@@ -37,7 +37,7 @@ func (p *privileged) newestSnapshot(t *testing.T) string {
 	return short
 }
 
-func (p *privileged) zfsRefuses(t *testing.T) {
+func (p *privileged) zfsRefuses(t part) {
 	live, pool := p.db1.Live(), p.db1.Pool()
 	at := "@" + p.newestSnapshot(t)
 	state := func() string {
@@ -95,7 +95,7 @@ zpool add POOL /srv/pg/evil`), "\n") {
 	p.attempts(t, state, argvs)
 }
 
-func (p *privileged) systemRefuses(t *testing.T) {
+func (p *privileged) systemRefuses(t part) {
 	postmaster := strings.Fields(run(t, p.db1, "head", "-n", "1", world.DataDir+"/postmaster.pid"))[0]
 	snapshot := p.newestSnapshot(t)
 	state := func() string {
@@ -167,7 +167,7 @@ var hostileSQL = []string{
 	"CHECKPOINT",
 }
 
-func (p *privileged) postgresRefuses(t *testing.T) {
+func (p *privileged) postgresRefuses(t part) {
 	// One of a superuser's to be ended.
 	victim, err := p.db1.Connect(t.Context())
 	must(t, err)
@@ -206,7 +206,7 @@ func (p *privileged) postgresRefuses(t *testing.T) {
 
 // liveSurvivesDestroy: snapshots cannot be kept from who may destroy any, the
 // datasets that PostgreSQL runs on can.
-func (p *privileged) liveSurvivesDestroy(t *testing.T) {
+func (p *privileged) liveSurvivesDestroy(t part) {
 	live := p.db1.Live()
 	// Its own holds it may release; until then they stop destroy as well.
 	run(t, p.db1, asAccount("sh", "-eu", "-c", `zfs list -H -r -t snapshot -o name "$0" | while read -r s; do

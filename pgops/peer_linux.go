@@ -5,8 +5,7 @@ import (
 	"fmt"
 	"net"
 	"runtime"
-
-	"golang.org/x/sys/unix"
+	"syscall"
 )
 
 // dialAs connects with another effective user. The kernel notes who connects at
@@ -35,7 +34,7 @@ func dialAs(ctx context.Context, uid int, dial dialFunc, network, address string
 // effective sets the thread's effective user and leaves the real and the saved one.
 func effective(uid int) error {
 	const keep = ^uintptr(0)
-	if _, _, e := unix.RawSyscall(unix.SYS_SETRESUID, keep, uintptr(uid), keep); e != 0 {
+	if _, _, e := syscall.RawSyscall(syscall.SYS_SETRESUID, keep, uintptr(uid), keep); e != 0 {
 		return fmt.Errorf("become user %d to connect: %w", uid, e)
 	}
 	return nil

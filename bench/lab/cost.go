@@ -20,9 +20,9 @@ import (
 // the file of what it and its children took (wait4(2)).
 func wrapped(ctx context.Context, args []string) error {
 	if len(args) < 3 {
-		return errors.New("usage: cost FILE NAME COMMAND...")
+		return errors.New("usage: cost FILE NAME COMMAND [ARG]")
 	}
-	cmd := exec.CommandContext(ctx, args[2], args[3:]...)
+	cmd := exec.CommandContext(ctx, args[2], args[3:]...) //nolint:gosec // to run what it is told is what it is for
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	err := cmd.Run()
 	if cmd.ProcessState == nil {

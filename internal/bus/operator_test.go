@@ -79,13 +79,16 @@ func TestOperatorErrorsAreInHeadersAndBody(t *testing.T) {
 
 // pinned is db2's secondary sidecar where one operator's keys are pinned; it counts
 // what it obeyed.
-func pinned(t *testing.T, s *natstest.Server, operator *messages.Signer) (b *bus.Bus, obeyed *atomic.Int32) {
+func pinned(t *testing.T, s *natstest.Server, operator *messages.Signer) (obeyed *atomic.Int32) {
 	t.Helper()
-	b = node(t, s, "db2", func(c *bus.Config) {
+	b := node(t, s, "db2", func(c *bus.Config) {
 		c.Sidecar, c.Operators = messages.SidecarSecondary, keysOf(t, operator)
 	})
 	obeyed = &atomic.Int32{}
-	well := func(context.Context, messages.OperatorRequest) (*messages.OperatorReply, error) {
+	well := func(ctx context.Context, _ messages.OperatorRequest) (*messages.OperatorReply, error) {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		obeyed.Add(1)
 		return reply("done"), nil
 	}
@@ -99,7 +102,7 @@ func pinned(t *testing.T, s *natstest.Server, operator *messages.Signer) (b *bus
 		_, err := nc.Request("$SRV.PING.pgresync-operator", nil, time.Second)
 		return err
 	})
-	return b, obeyed
+	return obeyed
 }
 
 func TestRequestsThatActAreRefusedWhereKeysArePinned(t *testing.T) {
@@ -133,7 +136,7 @@ func TestRequestsThatActAreRefusedWhereKeysArePinned(t *testing.T) {
 func TestASignedRequestCannotBeRepeated(t *testing.T) {
 	s := natstest.Run(t)
 	operator := signer(t)
-	_, obeyed := pinned(t, s, operator)
+	obeyed := pinned(t, s, operator)
 	nc := s.Connect(t)
 	signed := func(verb messages.OperatorVerb, expires time.Time) []byte {
 		body, err := messages.Encode(&messages.OperatorRequest{V: 1, ExpiresAt: expires})
@@ -202,7 +205,7 @@ func TestAnswersOfPrimarySidecarsMustBeSigned(t *testing.T) {
 			if errors.Is(err, tt.want) {
 				return nil
 			}
-			return fmt.Errorf("%s %s: got %v, want %v", tt.sidecar, name, err, tt.want)
+			return fmt.Errorf("%s %s: got %w, want %w", tt.sidecar, name, err, tt.want)
 		})
 	}
 }

@@ -24,11 +24,15 @@ func TestWhatTheSimulationFound(t *testing.T) {
 		{"the way back is tried for longer than a stranger stays", "a stranger in the way", "unmount tank/pg", blowFail, nil},
 		{"PostgreSQL is started by somebody else right after it was stopped", "increment", "PostgreSQL has stopped", blowStart, nil},
 		{"the sidecar dies between a deed and its word in the journal", "increment", "PostgreSQL has started", blowKill, nil},
-		{"a copy without a transfer, and the sidecar dies before it knows its slot", "damaged, and the WAL since the last pass is there",
-			"slot from an earlier position", blowKill, nil},
+		{
+			"a copy without a transfer, and the sidecar dies before it knows its slot", "damaged, and the WAL since the last pass is there",
+			"slot from an earlier position", blowKill, nil,
+		},
 		{"the lease moves while a copy is proven, and the sidecar dies before it follows", "fail-over while proving", "point it at another primary", blowKill, nil},
-		{"another log, and the node is reset when its data is set aside", "another log on the same timeline",
-			"rename tank/pg to tank/pg.pgresync-old, done", blowReset, boots},
+		{
+			"another log, and the node is reset when its data is set aside", "another log on the same timeline",
+			"rename tank/pg to tank/pg.pgresync-old, done", blowReset, boots,
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := storyOf(t, tt.story)
