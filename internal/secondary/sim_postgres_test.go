@@ -276,10 +276,8 @@ func (p pgHand) Prepare(ctx context.Context, setup messages.StandbySetup) error 
 	if live, ok := p.at(filepath.Join(simMounts[""], simData)); ok && p.pool[live].content.pg != nil && setup.KeepFrom != filepath.Join(simMounts[""], simData) {
 		p.breaks("local files are kept from %q", setup.KeepFrom)
 	}
-	if kept := p.pool[p.cfg.local()]; setup.KeepFrom == "" && p.pool[p.cfg.Dataset] == nil && kept != nil {
+	if kept := p.pool[p.cfg.local()]; p.waived && p.pool[p.cfg.Dataset] == nil && (setup.KeepFrom == "" || kept == nil || kept.local["files"] == "") {
 		p.breaks("the local files of the copy that was given up are forgotten")
-	} else if kept != nil && p.pool[p.cfg.Dataset] == nil && kept.local["files"] == "" {
-		p.breaks("no local files were kept of the copy that was given up")
 	}
 	pg.label, pg.slot, pg.connections, pg.upstream = true, setup.SlotName, p.connections, setup.PrimaryConninfo
 	if v, ok := setup.Settings["max_connections"]; ok {

@@ -155,11 +155,12 @@ func stories() []story {
 				return nil
 			}
 		}},
-		{name: "no room, side by side", seeded: true, operator: true, calm: true, begin: func(w *world) { gap(w); w.tight = true }},
+		{name: "no room, side by side", seeded: true, operator: true, calm: true, begin: func(w *world) { gap(w); w.tight = true; staysUp(w) }},
 		{name: "no room, in place, nothing in common", seeded: true, operator: true, calm: true, begin: func(w *world) {
 			gap(w)
 			w.pub.shots = nil
 			w.tight, w.cfg.Mode = true, ModeInPlace
+			staysUp(w)
 		}},
 		{name: "no room, in place, the old copy cannot be removed", seeded: true, operator: true, calm: true, begin: func(w *world) {
 			gap(w)
@@ -171,13 +172,16 @@ func stories() []story {
 			pg.at += 1 << 20
 			w.pub.write(3)
 			w.tight, w.keepHad, w.cfg.Mode = true, true, ModeDiscardBroken
+			staysUp(w)
 		}},
 		{name: "no room, discard broken, it streams", seeded: true, trigger: true, operator: true, calm: true, begin: func(w *world) {
 			w.tight, w.cfg.Mode = true, ModeDiscardBroken
+			staysUp(w)
 		}},
 		{name: "no room, discard broken, foreign", operator: true, calm: true, begin: func(w *world) {
 			foreignStandby(w)
 			w.tight, w.keepHad, w.cfg.Mode = true, true, ModeDiscardBroken
+			staysUp(w)
 		}},
 		{name: "discard broken, foreign, adopted", begin: func(w *world) {
 			foreignStandby(w)
@@ -281,6 +285,14 @@ func TestTheLastPassWillDo(t *testing.T) {
 				t.Errorf("moved %v, want %v; %v\n%s", w.moved, tt.moves, problems, w.describe())
 			}
 		})
+	}
+}
+
+// staysUp: what may not be given up is not even stopped.
+func staysUp(w *world) {
+	w.startFails = func(*pgData) error {
+		w.breaks("PostgreSQL was stopped although its copy may not be given up")
+		return nil
 	}
 }
 
