@@ -28,7 +28,9 @@ const (
 // cramped decides about a pass that does not fit. What nobody needs goes first; the
 // live copy is last, and only if its operator's mode says so.
 func (s *Service) cramped(ctx context.Context, m *messages.Manifest, pp plan.PassPlan, why error) (resync.Event, error) {
-	if s.cfg.Mode != ModeInPlace && s.cfg.Mode != ModeDiscardBroken {
+	// Who starts PostgreSQL himself can go on to another method of his, which is not
+	// made for a dataset that is gone.
+	if s.cfg.Mode != ModeInPlace && s.cfg.Mode != ModeDiscardBroken || s.journal().HandOver {
 		return "", why
 	}
 	freed, err := s.dropUnneeded(ctx)
