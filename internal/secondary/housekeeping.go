@@ -105,7 +105,12 @@ func (s *Service) vacateOld(ctx context.Context, l live) error {
 		return s.disposeOld(ctx)
 	}
 	old, err := s.readTree(ctx, s.cfg.old())
-	if err != nil || !old.exists() || !l.exists() {
+	if err != nil || !old.exists() || !l.exists() || l.seeded || l.keptIn != "" {
+		return err
+	}
+	if _, srv, err := s.server(ctx, l); err != nil || srv == nil {
+		return err
+	} else if is, err := srv.IsStandby(ctx); err != nil || is {
 		return err
 	}
 	if err := s.freeOld(ctx); err != nil {

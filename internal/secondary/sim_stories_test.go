@@ -322,7 +322,7 @@ func TestWhatWasPromotedWhileProvingComesHome(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := theSeeded.clone()
 				must(t, wait(t.Context(), time.Hour))
-				w.cfg.Diagnosis.RejoinPromoted = policy
+				w.cfg.Diagnosis.RejoinPromoted, w.cfg.CheckInterval = policy, time.Minute
 				s := storyOf(t, "promoted and crashed while proving")
 				s.begin(w)
 				w.had = w.pool[w.cfg.Dataset].content.pg

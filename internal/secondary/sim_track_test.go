@@ -19,6 +19,7 @@ func tracked(t *testing.T, tune func(*world), strikes map[int]blow) *world {
 	synctest.Test(t, func(t *testing.T) {
 		w = theSeeded.clone()
 		must(t, wait(t.Context(), time.Hour))
+		w.cfg.CheckInterval = time.Minute // two hours of looking on
 		tune(w)
 		w.had, w.armed, w.strikes = w.pool[w.cfg.Dataset].content.pg, true, strikes
 		server, until, next := w.server, time.Now().Add(2*time.Hour), time.Now()
@@ -90,7 +91,7 @@ func TestTrackingKeepsTheBaseFresh(t *testing.T) {
 func TestTrackingSurvives(t *testing.T) {
 	for _, b := range []blow{blowKill, blowFail, blowCut, blowReset} {
 		t.Run(string(b), func(t *testing.T) {
-			for at := 30; at < 300; at += 97 {
+			for at := 10; at < 300; at += 97 {
 				w := tracked(t, func(w *world) { w.cfg.TrackInterval, w.bootStarts = 20*time.Minute, true }, map[int]blow{at: b})
 				for g, n := range w.moved {
 					if n > 1 {
