@@ -37,7 +37,13 @@ func (n *Node) Replace(ctx context.Context) error {
 	if err := n.killAll(ctx); err != nil {
 		return err
 	}
-	if err := n.destroyPool(ctx); err != nil {
+	// From inside: the mounts of a node that lives on are in nobody else's sight, and
+	// a destroy from outside waits for them until the deadline.
+	err := Until(ctx, "the end of pool "+n.Pool(), time.Minute, func(ctx context.Context) (bool, string) {
+		_, err := n.Run(ctx, "zpool", "destroy", "-f", n.Pool())
+		return err == nil, fmt.Sprint(err)
+	})
+	if err != nil {
 		return err
 	}
 	if err := remove(n.PoolFile()); err != nil {
