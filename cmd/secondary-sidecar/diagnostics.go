@@ -60,8 +60,7 @@ func (f findings) Leave(_ context.Context, found secondary.Findings) (string, er
 	if found.Remedy != "" {
 		fmt.Fprintf(&b, "\nremedy: %s\n", found.Remedy)
 	}
-	var child *command.Error
-	if errors.As(found.Error, &child) {
+	if child, ok := errors.AsType[*command.Error](found.Error); ok {
 		fmt.Fprintf(&b, "\n%q exited with %d, and wrote to standard error:\n%s\n", child.Argv, child.ExitCode, child.Stderr)
 	}
 	files := []diagnostics.File{{Name: "error.txt", Text: b.String()}}

@@ -111,11 +111,10 @@ func (e *events) turn(ev messages.Event) {
 	if ev.Resync.Phase == messages.PhaseRequested {
 		e.begun.WithLabelValues(string(ev.Resync.Reason)).Inc()
 	}
-	switch was {
-	case "", messages.PhaseIdle, messages.PhaseNeedsOperator: // nobody works in them
-	default:
-		e.phases.WithLabelValues(string(was)).Observe(max(0, ev.At.Sub(since).Seconds()))
+	if was == "" || was == messages.PhaseIdle || was == messages.PhaseNeedsOperator {
+		return // nobody works in them
 	}
+	e.phases.WithLabelValues(string(was)).Observe(max(0, ev.At.Sub(since).Seconds()))
 }
 
 func (e *events) rejoined(r *messages.ResyncReport) {

@@ -99,7 +99,7 @@ func start(t *testing.T, c *cluster) (*Page, *httptest.Server) {
 	return p, srv
 }
 
-func get(t *testing.T, url string) (*http.Response, string) {
+func get(t *testing.T, url string) (header http.Header, body string) {
 	t.Helper()
 	r, err := http.Get(url)
 	if err != nil {
@@ -110,13 +110,13 @@ func get(t *testing.T, url string) (*http.Response, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return r, string(b)
+	return r.Header, string(b)
 }
 
 func TestPageHasNothingFromElsewhere(t *testing.T) {
 	_, srv := start(t, &cluster{})
-	r, body := get(t, srv.URL+"/")
-	csp := r.Header.Get("Content-Security-Policy")
+	header, body := get(t, srv.URL+"/")
+	csp := header.Get("Content-Security-Policy")
 	for _, want := range []string{"default-src 'none'", "script-src 'sha256-", "style-src 'sha256-", "frame-ancestors 'none'", "form-action 'none'", "connect-src 'self'"} {
 		if !strings.Contains(csp, want) {
 			t.Errorf("policy %q has no %q", csp, want)
