@@ -104,6 +104,9 @@ func (s *Service) vacateOld(ctx context.Context, l live) error {
 	if s.journal().Proven {
 		return s.disposeOld(ctx)
 	}
+	if l.seeded {
+		return nil // which of the two stays is decided at the switch, by pg_control
+	}
 	old, err := s.readTree(ctx, s.cfg.old())
 	if err != nil || !old.exists() || !l.exists() || l.seeded || l.keptIn != "" {
 		return err
