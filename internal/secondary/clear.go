@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/pgresync/pgresync/internal/plan"
 	"github.com/pgresync/pgresync/internal/resync"
 	"github.com/pgresync/pgresync/messages"
 )
@@ -129,28 +130,38 @@ func (s *Service) discardBranches(ctx context.Context) error {
 		return err
 	}
 	pp, err := s.passPlan(ctx, m)
-	if err != nil || !seeds(pp) || s.cfg.Mode != ModeDiscardBroken {
-		return err
-	}
-	tree, err := s.zfs.List(ctx, s.cfg.Lineage)
 	if err != nil {
 		return err
 	}
-	for _, d := range tree {
-		name, ok := s.topBranch(d.Name)
-		if !ok || name == pp.Branch {
-			continue
-		}
-		err := s.zfs.DestroyDataset(ctx, d.Name)
+	useless, err := s.useless(ctx, pp)
+	if err != nil {
+		return err
+	}
+	for _, name := range useless {
+		err := s.zfs.DestroyDataset(ctx, name)
 		if errors.Is(err, messages.ErrBusy) {
 			continue // a copy that was kept for the operator is a clone of it
 		}
 		if err != nil {
 			return err
 		}
-		s.log.Warn().Str("dataset", string(d.Name)).Msg("received data destroyed for room: the publisher has no base in common with it")
+		s.log.Warn().Str("dataset", string(name)).Msg("received data destroyed for room: the publisher has no base in common with it")
 	}
 	return nil
+}
+
+// useless are the branches that a seed does without, where the mode lets them go.
+func (s *Service) useless(ctx context.Context, pp plan.PassPlan) (out []messages.Dataset, err error) {
+	if !seeds(pp) || s.cfg.Mode != ModeDiscardBroken {
+		return nil, nil
+	}
+	tree, err := s.zfs.List(ctx, s.cfg.Lineage)
+	for _, d := range tree {
+		if name, ok := s.topBranch(d.Name); ok && name != pp.Branch {
+			out = append(out, d.Name)
+		}
+	}
+	return out, err
 }
 
 // awaitRoom waits until what was destroyed is free: OpenZFS frees behind the

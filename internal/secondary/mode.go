@@ -40,7 +40,7 @@ func (s *Service) cramped(ctx context.Context, m *messages.Manifest, pp plan.Pas
 	if freed {
 		return s.receive(ctx)
 	}
-	begun, err := s.discardBegun(ctx)
+	begun, err := s.discardBegun(ctx, pp)
 	if err == nil && !begun {
 		err = s.mayDiscard(ctx, m, pp)
 	}
@@ -74,10 +74,23 @@ func (s *Service) dropUnneeded(ctx context.Context) (freed bool, err error) {
 	return freed, err
 }
 
-// discardBegun reports whether an earlier try failed with the copy half destroyed.
-func (s *Service) discardBegun(ctx context.Context) (bool, error) {
+// discardBegun reports whether an earlier try failed with the copy half destroyed, or
+// before the received data went that are of no use: the copy itself is gone by then.
+func (s *Service) discardBegun(ctx context.Context, pp plan.PassPlan) (bool, error) {
 	old, err := s.readTree(ctx, s.cfg.old())
-	return err == nil && old.exists() && old.tree[0].Marks[propDiscarded] != "", err
+	if err != nil || old.exists() {
+		return err == nil && old.tree[0].Marks[propDiscarded] != "", err
+	}
+	local, err := s.readTree(ctx, s.cfg.local())
+	if err != nil || !local.exists() {
+		return false, err
+	}
+	l, err := s.readTree(ctx, s.cfg.Dataset)
+	if err != nil || l.exists() {
+		return false, err
+	}
+	useless, err := s.useless(ctx, pp)
+	return len(useless) > 0, err
 }
 
 // mayDiscard checks every condition under which the live copy may go before its

@@ -52,10 +52,11 @@ func (s *Service) stillStandby(ctx context.Context, srv Server) error {
 	if running, err := srv.Running(ctx); err != nil || running {
 		return err
 	}
-	if is, err := srv.IsStandby(ctx); err != nil || !is {
-		return errors.Join(err, s.promotedSince())
+	is, err := srv.IsStandby(ctx)
+	if err == nil && !is {
+		return s.promotedSince()
 	}
-	return nil
+	return err
 }
 
 // startOnce does nothing when it runs already, after a crash of ours.

@@ -2,7 +2,6 @@ package secondary
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -99,8 +98,12 @@ func (s *Service) notPromoted(ctx context.Context, srv Server) error {
 	}
 	// A promotion removes standby.signal before it lets anybody write, and its first
 	// checkpoint, which pg_control shows, comes much later (xlog.c, StartupXLOG).
-	if is, err := srv.IsStandby(ctx); err != nil || !is {
-		return errors.Join(err, refused)
+	is, err := srv.IsStandby(ctx)
+	if err != nil {
+		return err // not known: it stays, until it is
+	}
+	if !is {
+		return refused
 	}
 	cd, err := srv.ControlData(ctx)
 	if err != nil {
