@@ -54,6 +54,7 @@ func (s *seeding) serveOnce(test func(ctx context.Context)) {
 	go func() { ended <- s.svc.Run(ctx) }()
 	select {
 	case <-s.svc.Ready():
+		synctest.Wait()
 		test(ctx)
 		cancel()
 		<-ended
@@ -67,12 +68,13 @@ func (s *seeding) manage(ctx context.Context, deadline time.Time) bool {
 	began := s.data(s.cfg.Dataset)
 	for ctx.Err() == nil && time.Now().Before(deadline) {
 		s.mu.Lock()
-		fine, running := s.settled() && len(s.leftovers()) == 0 && s.seeded(), s.up() != nil
+		seeded, running := s.seeded(), s.up() != nil
+		fine := s.settled() && len(s.leftovers()) == 0 && seeded
 		s.mu.Unlock()
 		switch {
 		case fine:
 			return true
-		case running && s.seeded():
+		case running && seeded:
 			s.later(10 * time.Second) // the sidecar will see it
 		case running:
 			// A boot started the old copy: the manager stops it, as it would for a new one.
@@ -88,7 +90,7 @@ func (s *seeding) manage(ctx context.Context, deadline time.Time) bool {
 	return false
 }
 
-// seeded reports whether a handed over copy is in place.
+// seeded reports whether a handed over copy is in place. The caller holds the lock.
 func (s *seeding) seeded() bool {
 	fs := s.pool[s.cfg.Dataset]
 	return fs != nil && fs.local[messages.PropSeeded] != ""

@@ -61,6 +61,7 @@ func (s *seeding) serve(test func()) {
 	ended := make(chan error, 1)
 	go func() { ended <- svc.Run(ctx) }()
 	<-svc.Ready()
+	synctest.Wait()
 	test()
 	cancel()
 	<-ended
@@ -81,10 +82,19 @@ func (s *seeding) ask() error {
 }
 
 func (s *seeding) data(d messages.Dataset) *pgData {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if fs := s.pool[d]; fs != nil {
 		return fs.content.pg
 	}
 	return nil
+}
+
+// write is the primary's.
+func (s *seeding) write() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pub.write(1)
 }
 
 // start is the manager's, who also has a slot of his own.
@@ -141,7 +151,7 @@ func TestSeedsThatNeverStreamDoNotPileUp(t *testing.T) {
 			if err := s.ask(); err != nil {
 				t.Fatal(err)
 			}
-			s.pub.write(1)
+			s.write()
 			s.later(time.Minute)
 		}
 		if s.data(s.cfg.old()) != before {
@@ -184,6 +194,7 @@ func TestSeedAfterOneThatStreamedUnseen(t *testing.T) {
 				if !tt.promote && s.data(s.cfg.old()) != first {
 					t.Error("the copy that streamed is not the one to go back to")
 				}
+				synctest.Wait()
 				found := false
 				for d, fs := range s.pool {
 					found = found || fs.content.pg == first && strings.Contains(string(d), ".pgresync-"+tt.kept+"-")
