@@ -209,12 +209,12 @@ func (s *Service) noteBases(ctx context.Context) {
 	s.bases = bases
 }
 
-// ownManifest is of the newest complete snapshot that was published from the live
+// ownManifest is of the newest complete snapshot that was published from a live
 // tree, nil when there is none.
-func (s *Service) ownManifest(ctx context.Context) (*messages.Manifest, error) {
-	props, err := s.zfs.SnapshotProperties(ctx, s.cfg.Dataset, messages.PropState, messages.PropManifest)
+func (s *Service) ownManifest(ctx context.Context, root messages.Dataset) (*messages.Manifest, error) {
+	props, err := s.zfs.SnapshotProperties(ctx, root, messages.PropState, messages.PropManifest)
 	if err != nil {
-		return nil, fmt.Errorf("read the snapshots of the live dataset: %w", err)
+		return nil, fmt.Errorf("read the snapshots of %s: %w", root, err)
 	}
 	var newest *messages.Manifest
 	for _, p := range props {

@@ -101,7 +101,8 @@ func (s *Service) destroyOld(ctx context.Context, old live) error {
 // propDiscarded marks a copy that is being destroyed: it is whole no more, perhaps.
 const propDiscarded = "pgresync:discarded"
 
-// notDiscarded goes back as long as nothing of the copy is gone.
+// notDiscarded goes back as long as nothing of the copy is gone. What is refused or
+// busy will be so again; another failure may pass.
 func (s *Service) notDiscarded(ctx context.Context, before live, cause error) (resync.Event, error) {
 	cause = fmt.Errorf("discard: %w", cause)
 	if ctx.Err() != nil || before.tree[0].Marks[propDiscarded] != "" {
@@ -113,6 +114,9 @@ func (s *Service) notDiscarded(ctx context.Context, before live, cause error) (r
 	}
 	if err := s.zfs.InheritProperty(ctx, s.cfg.old(), propDiscarded); err != nil {
 		return "", errors.Join(cause, err)
+	}
+	if !errors.Is(cause, messages.ErrRefused) && !errors.Is(cause, messages.ErrBusy) {
+		return resync.EventKept, nil
 	}
 	remedy, _ := remedyOf(cause)
 	if remedy == "" {

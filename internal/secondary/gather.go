@@ -69,7 +69,7 @@ func (s *Service) described(ctx context.Context, l live) (live, error) {
 		return l, nil
 	}
 	var err error
-	l.manifest, err = s.ownManifest(ctx)
+	l.manifest, err = s.ownManifest(ctx, l.tree[0].Name)
 	return l, err
 }
 

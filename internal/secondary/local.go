@@ -15,13 +15,25 @@ import (
 // local is that tree.
 func (c Config) local() messages.Dataset { return c.Dataset + ".pgresync-local" }
 
-// saveLocal makes the tree anew. PostgreSQL still runs.
+// saveLocal makes the tree anew, unless the live copy has been unmounted since it was
+// made: what is in it cannot be read any more.
 func (s *Service) saveLocal(ctx context.Context, l live) error {
-	if err := s.removeLocal(ctx); err != nil {
-		return err
-	}
 	l, err := s.described(ctx, l)
 	if err != nil {
+		return err
+	}
+	if l.manifest == nil {
+		if l.manifest, err = s.manifest(ctx); err != nil {
+			return err
+		}
+	}
+	dir := l.dataDir(nil)
+	readable := dir != "" && mountedAt(l, dir)
+	saved, err := s.readTree(ctx, s.cfg.local())
+	if err != nil || saved.exists() && !readable {
+		return err
+	}
+	if err := s.removeLocal(ctx); err != nil {
 		return err
 	}
 	for _, d := range l.tree {
@@ -46,11 +58,7 @@ func (s *Service) saveLocal(ctx context.Context, l live) error {
 			return fmt.Errorf("keep what is local: %w", err)
 		}
 	}
-	if l.manifest == nil {
-		l.manifest, _ = s.manifest(ctx)
-	}
-	dir := l.dataDir(nil)
-	if dir == "" || !mountedAt(l, dir) || len(s.cfg.KeepFiles) == 0 {
+	if !readable || len(s.cfg.KeepFiles) == 0 {
 		return nil
 	}
 	if err := s.zfs.Mount(ctx, s.cfg.local()); err != nil {

@@ -2,7 +2,6 @@ package secondary
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -103,8 +102,12 @@ func (s *Service) mayDiscard(ctx context.Context, m *messages.Manifest, pp plan.
 	if !l.exists() {
 		return refuse("there is no live copy whose room could be used", "free or add space in the pool, then: "+s.triggerCommand())
 	}
-	if old, err := s.readTree(ctx, s.cfg.old()); err != nil || old.exists() {
-		return errors.Join(err, refuse(fmt.Sprintf("%s is there from an earlier resync", s.cfg.old()), "bring it back or destroy it by hand, then: "+s.triggerCommand()))
+	old, err := s.readTree(ctx, s.cfg.old())
+	if err != nil {
+		return err
+	}
+	if old.exists() {
+		return refuse(fmt.Sprintf("%s is there from an earlier resync", s.cfg.old()), "bring it back or destroy it by hand, then: "+s.triggerCommand())
 	}
 	if err := s.discardable(ctx, l); err != nil {
 		return err

@@ -65,8 +65,12 @@ func (s *Service) restartLive(ctx context.Context) error {
 	if err != nil || srv == nil {
 		return err
 	}
-	if is, err := srv.IsStandby(ctx); err != nil || !is {
-		return errors.Join(err, fmt.Errorf("start PostgreSQL in %s: %w: it has no standby.signal and would leave recovery", dir, messages.ErrRefused))
+	is, err := srv.IsStandby(ctx)
+	if err != nil {
+		return err
+	}
+	if !is {
+		return fmt.Errorf("start PostgreSQL in %s: %w: it has no standby.signal and would leave recovery", dir, messages.ErrRefused)
 	}
 	if err := startOnce(ctx, srv); err != nil {
 		return err

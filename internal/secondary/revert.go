@@ -195,5 +195,28 @@ func (s *Service) startAgain(ctx context.Context) error {
 	if err != nil || srv == nil {
 		return err
 	}
+	if err := s.awaitStop(ctx, srv); err != nil {
+		return err
+	}
 	return startOnce(ctx, srv)
+}
+
+// awaitStop waits for the end of a server that is on its way down: a stop that
+// failed may have been heard all the same, and a server that shuts down answers
+// nobody. One that does not answer for another reason is left to itself.
+func (s *Service) awaitStop(ctx context.Context, srv Server) error {
+	const patience = 30
+	for range patience {
+		running, err := srv.Running(ctx)
+		if err != nil || !running {
+			return err
+		}
+		if _, err := s.db.Identity(ctx); err == nil {
+			return nil
+		}
+		if err := s.pause(ctx, time.Second); err != nil {
+			return err
+		}
+	}
+	return nil
 }

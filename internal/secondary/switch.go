@@ -172,8 +172,12 @@ func (s *Service) setAside(ctx context.Context, l live) error {
 		return err
 	}
 	if srv != nil {
-		if running, err := srv.Running(ctx); err != nil || running {
-			return errors.Join(err, byOthers(dir, srv))
+		running, err := srv.Running(ctx)
+		if err != nil {
+			return err
+		}
+		if running {
+			return byOthers(dir, srv)
 		}
 	}
 	state, err := s.handed(ctx, l, srv)
