@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -182,9 +183,14 @@ func TestAPhaseThatAnEarlierProcessBeganIsNotMeasured(t *testing.T) {
 
 func TestAProbeThatFailsShowsNothingOldAndHoldsUpNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var failing error
+		var failing atomic.Bool
 		hanging := Probe{Name: "hanging", Look: func(ctx context.Context) ([]Sample, error) { <-ctx.Done(); return nil, ctx.Err() }}
-		pool := Probe{Name: "pool", Look: func(context.Context) ([]Sample, error) { return Pool(messages.PoolInfo{Size: 9}), failing }}
+		pool := Probe{Name: "pool", Look: func(context.Context) ([]Sample, error) {
+			if failing.Load() {
+				return nil, errors.New("the pool is suspended")
+			}
+			return Pool(messages.PoolInfo{Size: 9}), nil
+		}}
 		m := New(Target{Sidecar: messages.SidecarPrimary}, Sources{}, hanging, pool)
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan error, 1)
@@ -193,8 +199,8 @@ func TestAProbeThatFailsShowsNothingOldAndHoldsUpNobody(t *testing.T) {
 		if got := scrape(t, m, "pgresync_pool_size_bytes{"); !strings.Contains(got, " 9") {
 			t.Errorf("got %q, want the pool although another probe hangs", got)
 		}
-		failing = errors.New("the pool is suspended")
-		time.Sleep(probeEvery + time.Second) //nolint:forbidigo // the bubble's clock
+		failing.Store(true)
+		<-time.After(probeEvery + time.Second) // by the bubble's clock
 		synctest.Wait()
 		if got := scrape(t, m, "pgresync_pool_size_bytes{"); got != "" {
 			t.Errorf("got %q after the probe failed, want nothing", got)
