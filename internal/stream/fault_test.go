@@ -179,8 +179,11 @@ func TestVanishedReaderIsDetached(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantBytes(t, got, o.data)
-	if s := w.hub.Streams(); len(s) != 1 || len(s[0].Readers) != 1 || s[0].Readers[0] != "db2" {
-		t.Errorf("streams are %+v, want one with the reader db2", s)
+	// It may have ended meanwhile, for db2 has taken all of it.
+	for _, s := range w.hub.Streams() {
+		if len(s.Readers) != 1 || s.Readers[0] != "db2" {
+			t.Errorf("the stream is %+v, want none or one with the reader db2", s)
+		}
 	}
 }
 
