@@ -89,7 +89,7 @@ func newcomerTypes(t *testing.T, w *world.World, bin string, b block) []string {
 
 // Whatever differs from run to run: ids, numbers, times, units of size, and the width of columns.
 var (
-	varying = regexp.MustCompile(`[0-9a-z]{26}|[0-9]+(\.[0-9]+)?( ?[KMG]?i?B)?|[0-9]+[hms][0-9hms.]*`)
+	varying = regexp.MustCompile(`[0-9a-z]{24,26}|[0-9.]+[mµn]?[hms][0-9hms.]*|[0-9]+(\.[0-9]+)?( ?[KMG]?i?B)?`)
 	spaces  = regexp.MustCompile(`\s+`)
 )
 
