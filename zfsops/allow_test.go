@@ -1,7 +1,6 @@
 package zfsops
 
 import (
-	"os"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -54,7 +53,7 @@ func TestDelegationsThatApply(t *testing.T) {
 
 // testdata/allow-2.3.9.txt was captured after the commands of docs/unprivileged.md.
 func TestDelegationsAsOpenZFSPrintsThem(t *testing.T) {
-	text, err := os.ReadFile("testdata/allow-2.3.9.txt")
+	text, err := testdata.ReadFile("testdata/allow-2.3.9.txt")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +73,7 @@ func TestDelegationsAsOpenZFSPrintsThem(t *testing.T) {
 // testdata/allow-all-forms-2.3.9.txt has every form that there is, and a dataset with
 // a space in its name.
 func TestEveryFormOfDelegation(t *testing.T) {
-	text, err := os.ReadFile("testdata/allow-all-forms-2.3.9.txt")
+	text, err := testdata.ReadFile("testdata/allow-all-forms-2.3.9.txt")
 	if err != nil {
 		t.Fatal(err)
 	}
