@@ -209,8 +209,9 @@ func (s *setup) work(ctx context.Context, n *world.Node) error {
 		return s.each(ctx, n, sql)
 	}
 	slices := max(1, s.checkpoints)
-	for range slices {
-		_, err := n.Run(ctx, world.AsPostgres("pgbench", "-n", "-c", "2", "-t", strconv.Itoa(transactions/slices), "--random-seed=1")...)
+	for i := range slices {
+		// Other accounts in each slice, and the same ones in each set-up.
+		_, err := n.Run(ctx, world.AsPostgres("pgbench", "-n", "-c", "2", "-t", strconv.Itoa(transactions/slices), "--random-seed="+strconv.Itoa(i+1))...)
 		if err == nil {
 			err = s.each(ctx, n, s.extra+"; checkpoint")
 		}
