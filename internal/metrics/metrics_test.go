@@ -200,7 +200,7 @@ func TestAProbeThatFailsShowsNothingOldAndHoldsUpNobody(t *testing.T) {
 			t.Errorf("got %q, want the pool although another probe hangs", got)
 		}
 		failing.Store(true)
-		<-time.After(probeEvery + time.Second) // by the bubble's clock
+		<-time.NewTimer(probeEvery + time.Second).C // by the bubble's clock
 		synctest.Wait()
 		if got := scrape(t, m, "pgresync_pool_size_bytes{"); got != "" {
 			t.Errorf("got %q after the probe failed, want nothing", got)
