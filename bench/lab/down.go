@@ -69,7 +69,7 @@ func downInResync(ctx context.Context, r *faults.Rig, serial uint64, change int6
 	for _, l := range r.Standby.Log(world.Secondary)[mark:] {
 		switch l.Message {
 		case "phase done":
-			run.Values[l.Str("phase")+" s"] += l.Num("took") / 1000
+			run.Values[l.Str("phase")+" s"] += l.Num("took_ms") / 1000
 		case "pass complete":
 			run.Values["bytes"] += l.Num("bytes")
 		}

@@ -107,7 +107,7 @@ func seedAndSample(ctx context.Context, r *faults.Rig, passes string, row *repor
 	s.stop()
 	err = errors.Join(err, r.Standby.Unthrottle(context.WithoutCancel(ctx)))
 	for _, l := range r.Standby.Logged(world.Secondary, mark, "pass complete") {
-		_, _ = fmt.Fprintf(stdout, "%s of %s in %.0f s\n", l.Str("kind"), humanize.IBytes(uint64(l.Num("bytes"))), l.Num("ms")/1000)
+		_, _ = fmt.Fprintf(stdout, "%s of %s in %.0f s\n", l.Str("kind"), humanize.IBytes(uint64(l.Num("bytes"))), l.Num("took_ms")/1000)
 	}
 	return err
 }

@@ -322,10 +322,10 @@ func (s *Service) nameInLog(j resync.Journal) {
 // levelOf: an error is what a person has to look at, a warning what did not go as it
 // should.
 func levelOf(p messages.Phase) zerolog.Level {
-	switch p { //nolint:exhaustive // the others are the way of things
-	case messages.PhaseNeedsOperator:
+	if p == messages.PhaseNeedsOperator {
 		return zerolog.ErrorLevel
-	case messages.PhaseReverting, messages.PhaseWaiting:
+	}
+	if p == messages.PhaseReverting || p == messages.PhaseWaiting {
 		return zerolog.WarnLevel
 	}
 	return zerolog.InfoLevel
