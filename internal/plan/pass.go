@@ -151,20 +151,25 @@ func newTarget(d messages.ManifestDataset, h messages.History) target {
 	return t
 }
 
-// describe fills in what the plan amounts to.
+// describe fills in what the plan amounts to. A seed that was cut has its first
+// datasets already, the root among them, and stays a seed.
 func (p *planner) describe(plan *PassPlan) {
 	plan.Kind = messages.PassNone
 	for _, s := range plan.Steps {
 		switch {
 		case s.Have:
 			continue
-		case s.Dataset == "" && s.Base.GUID == 0:
+		case s.Base.GUID != 0:
+			plan.Kind = messages.PassIncrement
+		case s.Dataset == "":
 			plan.Kind = messages.PassSeed
 			return
-		case s.Dataset == "":
+		case plan.Kind == messages.PassNone:
+			plan.Kind = messages.PassSeed
+		}
+		if s.Dataset == "" {
 			plan.BaseID, _ = messages.SnapshotIDOf(s.Base.Name)
 		}
-		plan.Kind = messages.PassIncrement
 	}
 }
 

@@ -31,6 +31,14 @@ func TestPass(t *testing.T) {
 			[]string{"seed data new", "data -> c full", "data/ts -> d full"},
 		},
 		{
+			"a seed that was cut between its datasets is still one",
+			[]string{".=@c3", "ts=@d3"},
+			[]string{".:@a1 @c3", "ts:@d3"},
+			[]plan.Branch{tree(t, "data-n", ".:@c13")},
+			plan.Options{Full: true, NewBranch: "data-n", Current: "data-n"},
+			[]string{"seed data-n", "data-n -> c have", "data-n/ts -> d full"},
+		},
+		{
 			"an increment from the newest common snapshot",
 			[]string{".=@c3", "ts=@d3"},
 			[]string{".:@a1 @b2 @c3", "ts:@e1 @f2 @d3"},
@@ -244,7 +252,7 @@ func TestPass(t *testing.T) {
 			[]string{".:@c3", "ts/one:@d3"},
 			[]plan.Branch{tree(t, "data", ".:@c13", "ts:")},
 			plan.Options{},
-			[]string{"increment data", "data -> c have", "data/ts/one -> d full"},
+			[]string{"seed data", "data -> c have", "data/ts/one -> d full"},
 		},
 		{
 			"an empty dataset of another's making is not received into",

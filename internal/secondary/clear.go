@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/pgresync/pgresync/internal/plan"
@@ -141,7 +142,8 @@ func (s *Service) discardBranches(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, name := range useless {
+	for _, d := range useless {
+		name := d.Name
 		err := s.zfs.DestroyDataset(ctx, name)
 		if errors.Is(err, messages.ErrBusy) {
 			continue // a copy that was kept for the operator is a clone of it
@@ -155,17 +157,26 @@ func (s *Service) discardBranches(ctx context.Context) error {
 }
 
 // useless are the branches that a seed does without, where the mode lets them go.
-func (s *Service) useless(ctx context.Context, pp plan.PassPlan) (out []messages.Dataset, err error) {
-	if !seeds(pp) || s.cfg.Mode != ModeDiscardBroken {
+func (s *Service) useless(ctx context.Context, pp plan.PassPlan) (out []messages.DatasetInfo, err error) {
+	if pp.Kind != messages.PassSeed || s.cfg.Mode != ModeDiscardBroken {
 		return nil, nil
 	}
 	tree, err := s.zfs.List(ctx, s.cfg.Lineage)
 	for _, d := range tree {
-		if name, ok := s.topBranch(d.Name); ok && name != pp.Branch {
-			out = append(out, d.Name)
+		if name, ok := s.topBranch(d.Name); ok && name != pp.Branch && !s.clonedInto(pp.Branch, d.Name, tree) {
+			out = append(out, d)
 		}
 	}
 	return out, err
+}
+
+// clonedInto reports whether something in the branch is a clone of something in top.
+func (s *Service) clonedInto(branch messages.RelName, top messages.Dataset, tree []messages.DatasetInfo) bool {
+	return slices.ContainsFunc(tree, func(d messages.DatasetInfo) bool {
+		_, in := d.Name.Rel(s.cfg.Lineage.Child(branch))
+		_, of := d.Origin.Dataset().Rel(top)
+		return in && of
+	})
 }
 
 // awaitRoom waits until what was destroyed is free: OpenZFS frees behind the

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -86,9 +87,10 @@ func (s *Service) retireOld(ctx context.Context, l live) error {
 	return nil
 }
 
-// adopt marks a copy that was here before us as ours.
+// adopt marks a copy that was here before us as ours, the top last: whoever finds
+// its mark finds the whole tree marked.
 func (s *Service) adopt(ctx context.Context, l live) error {
-	for _, d := range l.tree {
+	for _, d := range slices.Backward(l.tree) {
 		if err := s.zfs.SetProperties(ctx, d.Name, map[string]string{messages.PropCluster: string(s.cfg.Cluster)}); err != nil {
 			return err
 		}

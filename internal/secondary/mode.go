@@ -172,12 +172,12 @@ func (s *Service) helps(ctx context.Context, m *messages.Manifest, pp plan.PassP
 		return err
 	}
 	free := lineage[0].Available + l.tree[0].Used
-	if seeds(pp) {
-		for _, d := range lineage {
-			if name, ok := s.topBranch(d.Name); ok && name != pp.Branch {
-				free += d.Used
-			}
-		}
+	useless, err := s.useless(ctx, pp)
+	if err != nil {
+		return err
+	}
+	for _, d := range useless {
+		free += d.Used
 	}
 	var need uint64
 	for _, step := range pp.Steps {
@@ -212,10 +212,6 @@ func (s *Service) sizeOf(ctx context.Context, m *messages.Manifest, step plan.St
 	}
 	return got.Bytes, nil
 }
-
-// seeds reports whether a dataset of the pass shares nothing with the lineage; its
-// other branches are then of no use.
-func seeds(pp plan.PassPlan) bool { return pp.Kind == messages.PassSeed }
 
 // topBranch is the branch that d is the top of.
 func (s *Service) topBranch(d messages.Dataset) (messages.RelName, bool) {

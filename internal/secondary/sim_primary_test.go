@@ -241,7 +241,7 @@ func (p pubHand) Stream(ctx context.Context, r messages.StreamRequest) (*message
 	if want := (&partial{To: r.To, From: r.From}).token(); r.Token != "" && r.Token != want {
 		return nil, messages.ErrTokenInvalid
 	}
-	if p.cramped() {
+	if p.cramped() && (p.tightFor == "" || r.Dataset == p.tightFor) {
 		return nil, fmt.Errorf("stream: %w", messages.ErrNoSpace)
 	}
 	return &messages.StreamRecord{

@@ -144,6 +144,12 @@ func stories() []story {
 			clear(w.pub.contents)
 			w.tight, w.waived, w.cfg.Mode = true, true, ModeDiscardBroken
 		}},
+		{name: "discard broken, the last dataset does not fit", seeded: true, begin: func(w *world) {
+			gap(w)
+			w.pub.shots = nil
+			clear(w.pub.contents)
+			w.tight, w.tightFor, w.waived, w.cfg.Mode = true, "space", true, ModeDiscardBroken
+		}},
 		{name: "in place, the new copy does not start at first", seeded: true, begin: func(w *world) {
 			gap(w)
 			w.tight, w.waived, w.cfg.Mode = true, true, ModeInPlace

@@ -65,10 +65,12 @@ type world struct {
 	broken  []string
 	foreign []messages.Dataset // must be there in the end
 	tight   bool               // what comes does not fit beside a live copy
-	waived  bool               // the mode gives I-3 up
-	stuck   bool               // the old copy cannot be destroyed
-	hooks   hooksRun
-	crashed bool // PostgreSQL was killed by a blow, not by us
+	// tightFor is the one dataset that does not fit, "" for all.
+	tightFor messages.RelName
+	waived   bool // the mode gives I-3 up
+	stuck    bool // the old copy cannot be destroyed
+	hooks    hooksRun
+	crashed  bool // PostgreSQL was killed by a blow, not by us
 
 	// What the service is given besides, nil for nothing.
 	observe     func(messages.Event)
