@@ -116,7 +116,8 @@ func (s *Service) notDiscarded(ctx context.Context, before live, cause error) (r
 	if err := s.zfs.InheritProperty(ctx, s.cfg.old(), propDiscarded); err != nil {
 		return "", errors.Join(cause, err)
 	}
-	if !errors.Is(cause, messages.ErrRefused) && !errors.Is(cause, messages.ErrBusy) {
+	if !errors.Is(cause, messages.ErrRefused) && !errors.Is(cause, messages.ErrBusy) && !errors.Is(cause, messages.ErrNotOurs) {
+		s.later(func(n *resync.Journal) { n.Error = cause.Error() })
 		return resync.EventKept, nil
 	}
 	remedy, _ := remedyOf(cause)

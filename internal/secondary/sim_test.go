@@ -240,6 +240,9 @@ func (w *world) verdict(t *testing.T, s story, ended bool) []string {
 			problems = append(problems, fmt.Sprintf("I-11: snapshot %d was moved %d times", g, n))
 		}
 	}
+	if j := w.journal(t); s.operator && ended && (j.Error == "" || j.Remedy == "") {
+		problems = append(problems, fmt.Sprintf("it calls for an operator, and says %q, remedy %q", j.Error, j.Remedy))
+	}
 	if s.operator && ended && w.had != nil && !w.crashed && (w.up() == nil || w.pool[w.server.ds].content.pg != w.had) {
 		problems = append(problems, "I-3: what the standby had does not run again")
 	}
