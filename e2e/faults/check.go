@@ -39,11 +39,12 @@ func (r *Rig) rests(ctx context.Context, limit time.Duration, operator bool) err
 		if err != nil {
 			return false, err.Error()
 		}
-		if j.Phase == messages.PhaseNeedsOperator && !operator {
+		// The broker may still have to bring the trigger once more.
+		obeyed := !j.TriggerAt.Before(r.triggered.Add(-time.Second))
+		if j.Phase == messages.PhaseNeedsOperator && !operator && obeyed {
 			called = fmt.Errorf("%w: %s; %s", errNeedsOperator, j.Error, j.Remedy)
 			return true, ""
 		}
-		obeyed := !j.TriggerAt.Before(r.triggered.Add(-time.Second))
 		rest := j.Phase == messages.PhaseIdle || operator && j.Phase == messages.PhaseNeedsOperator
 		// Idle and never seeded is the rest of a sidecar that has not looked yet.
 		return rest && obeyed && j.ID != "", fmt.Sprintf("%s, trigger of %s, want %s: %s", j.Phase, j.TriggerAt, r.triggered, j.Error)

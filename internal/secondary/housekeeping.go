@@ -100,8 +100,9 @@ func (s *Service) adopt(ctx context.Context, l live) error {
 
 // vacateOld makes the name of a previous copy free, which is needed again: a trigger
 // may come before the housekeeping. After a resync that could be neither proven nor
-// taken back, since its copy was promoted, two copies are there; what is live is the
-// one to go back to from now on, and the other waits for its operator.
+// taken back, because its copy was promoted or the way back was given up, two copies
+// are there; what is live is the one to go back to from now on, and the other waits
+// for its operator.
 func (s *Service) vacateOld(ctx context.Context, l live) error {
 	if s.journal().Proven {
 		return s.disposeOld(ctx)
@@ -110,12 +111,7 @@ func (s *Service) vacateOld(ctx context.Context, l live) error {
 		return nil // which of the two stays is decided at the switch, by pg_control
 	}
 	old, err := s.readTree(ctx, s.cfg.old())
-	if err != nil || !old.exists() || !l.exists() || l.seeded || l.keptIn != "" {
-		return err
-	}
-	if _, srv, err := s.server(ctx, l); err != nil || srv == nil {
-		return err
-	} else if is, err := srv.IsStandby(ctx); err != nil || is {
+	if err != nil || !old.exists() || !l.exists() || l.keptIn != "" {
 		return err
 	}
 	if err := s.freeOld(ctx); err != nil {
