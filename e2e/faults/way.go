@@ -27,7 +27,6 @@ type way struct {
 
 // The reasons why a row has no way.
 const (
-	notRaised  = "nothing in the sidecar raises this event there"
 	notFailing = "charging the budget asks nobody who could fail"
 	tooLong    = "twenty attempts to go back take a quarter of an hour; the simulation has it"
 	ofTheModes = "only where two copies do not fit (PGRESYNC_MODE); the simulation strikes there, and e2e has TestModes"
@@ -100,17 +99,12 @@ func wayTo(row resync.Row) way {
 	case resync.EventCured:
 		return wayToCure(row.From)
 	case resync.EventGaveUp:
-		if row.From == messages.PhaseReverting {
-			return way{none: tooLong}
-		}
-		return way{none: notRaised}
-	case resync.EventHandedOver:
+		return way{none: tooLong}
+	case resync.EventHandedOver, resync.EventCancelled:
 		return way{none: ofASeed}
-	case resync.EventInPlace, resync.EventCancelled:
-		return way{none: notRaised}
 	case resync.EventCramped, resync.EventCleared, resync.EventDiscarded, resync.EventKept:
 	}
-	return way{none: notRaised}
+	return way{none: ofTheModes}
 }
 
 func wayToRequest(from messages.Phase) way {
@@ -136,9 +130,6 @@ func wayToFailure(from messages.Phase) way {
 }
 
 func wayToDespair(from messages.Phase) way {
-	if from == messages.PhaseWaiting {
-		return way{none: notRaised}
-	}
 	if from == messages.PhaseRequested {
 		return way{
 			env:     map[string]string{"PGRESYNC_RESYNC_BUDGET": "1"},
@@ -155,9 +146,6 @@ func wayToCure(from messages.Phase) way {
 	w := breaking(messages.PhaseStarting)
 	if from == messages.PhaseNeedsOperator {
 		return w.hopeless(false)
-	}
-	if from != messages.PhaseWaiting {
-		return way{none: notRaised}
 	}
 	return w
 }

@@ -13,8 +13,7 @@ type Event string
 const (
 	EventRequested Event = "requested" // a verdict or a trigger asks for a resync
 	EventBegun     Event = "begun"     // the journal has an id, the budget allows it
-	EventPlanned   Event = "planned"   // a pass has something to move
-	EventInPlace   Event = "in-place"  // the lineage has the snapshot, and its WAL is reserved
+	EventPlanned   Event = "planned"   // snapshot and slot are chosen
 	EventAgain     Event = "again"     // the pass is done, another one is wanted
 	EventReceived  Event = "received"  // the last pass is done
 	EventCramped   Event = "cramped"   // what comes does not fit beside the old copy, which may go for it
@@ -34,10 +33,10 @@ const (
 	EventReverted   Event = "reverted"  // the old copy is back and runs as before
 	// EventRevertedIncurable is raised in place of EventReverted when the journal says Incurable.
 	EventRevertedIncurable Event = "reverted-incurable"
-	EventGaveUp            Event = "gave-up"   // the budget of attempts is spent
+	EventGaveUp            Event = "gave-up"   // the way back was tried often enough
 	EventDue               Event = "due"       // the back-off is over
 	EventCured             Event = "cured"     // the standby streams by itself
-	EventCancelled         Event = "cancelled" // an operator took the request back
+	EventCancelled         Event = "cancelled" // who asked for a seed waits no more
 )
 
 // Action is what a phase has to do. Each is safe to repeat.
