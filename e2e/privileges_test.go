@@ -100,10 +100,10 @@ func (p *privileged) keys(t part) {
 	run(t, p.db1, "chown", account, "/run/pgresync/signing.seed")
 	operator := sign(p.db1, "key", "/run/pgresync/operator.seed")
 	p.standby = map[string]string{
-		"PGRESYNC_TRUSTED_KEYS": publisher, "PGRESYNC_TRIGGER_KEYS": operator, "PGRESYNC_IDENTITY_FILE": "/run/pgresync/identity",
+		"PGRESYNC_TRUSTED_KEYS": publisher, "PGRESYNC_TRIGGER_KEYS": operator, "PGRESYNC_UNSIGNED": "", "PGRESYNC_IDENTITY_FILE": "/run/pgresync/identity",
 	}
 	maps.Copy(p.env, map[string]string{
-		"PGRESYNC_SIGNING_SEED_FILE": "/run/pgresync/signing.seed", "PGRESYNC_TRUSTED_KEYS": publisher, "PGRESYNC_TRIGGER_KEYS": operator,
+		"PGRESYNC_SIGNING_SEED_FILE": "/run/pgresync/signing.seed", "PGRESYNC_TRUSTED_KEYS": publisher, "PGRESYNC_TRIGGER_KEYS": operator, "PGRESYNC_UNSIGNED": "",
 		"PGRESYNC_RECIPIENTS": sign(p.db2, "identity", "/run/pgresync/identity"),
 	})
 	p.desk = map[string]string{"PGRESYNC_TRUSTED_KEYS": publisher, "PGRESYNC_OPERATOR_SEED_FILE": "/run/pgresync/operator.seed"}

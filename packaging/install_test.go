@@ -30,13 +30,13 @@ func TestDeb(t *testing.T) {
 	must(t, db1.InitPrimary(t.Context()))
 
 	publisher := serviceOf(t, db1, "primary")
-	publisher.edit(t, "pgresync.env", map[string]string{"PGRESYNC_NODE": "db1", "PGRESYNC_DATASET": db1.Live(), "PGRESYNC_NATS_URL": "nats://pgresync:lab@10.77.0.254:4222"})
+	publisher.edit(t, "pgresync.env", map[string]string{"PGRESYNC_NODE": "db1", "PGRESYNC_DATASET": db1.Live(), "PGRESYNC_NATS_URL": "nats://pgresync:lab@10.77.0.254:4222", "PGRESYNC_UNSIGNED": "documents,triggers"})
 	publisher.edit(t, "primary.env", map[string]string{"PGRESYNC_ADVERTISE_HOST": db1.Address()})
 	doAsDoctorSays(t, publisher)
 	run(t, db1, "primary", publisher)
 
 	standby := serviceOf(t, db2, "secondary")
-	standby.edit(t, "pgresync.env", map[string]string{"PGRESYNC_NODE": "db2", "PGRESYNC_DATASET": db2.Live(), "PGRESYNC_NATS_URL": "nats://pgresync:lab@10.77.0.254:4222"})
+	standby.edit(t, "pgresync.env", map[string]string{"PGRESYNC_NODE": "db2", "PGRESYNC_DATASET": db2.Live(), "PGRESYNC_NATS_URL": "nats://pgresync:lab@10.77.0.254:4222", "PGRESYNC_UNSIGNED": "documents,triggers"})
 	standby.edit(t, "secondary.env", map[string]string{"PGRESYNC_PRIMARY_CONNINFO": "user=replicator", "PGRESYNC_PG_LOG_FILE": db2.ServerLog(), "PGRESYNC_CONVERGE_SHORT": "2m"})
 	if findings := examine(t, standby); !doctor.Ready(findings) {
 		t.Fatalf("doctor of a standby to be: %v", findings)

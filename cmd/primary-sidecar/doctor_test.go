@@ -26,7 +26,7 @@ func site(t *testing.T, props []string, pg pgtest.Options, role string, change .
 	c.Exec(t, "CREATE ROLE sync LOGIN")
 	live := zfs.Mounted(t, "pg", c.Dir, props...)
 	for key, value := range map[string]string{
-		"CLUSTER": "main", "NODE": "db1", "DATASET": string(live), "ADVERTISE_HOST": "db1.example",
+		"CLUSTER": "main", "UNSIGNED": "documents,triggers", "NODE": "db1", "DATASET": string(live), "ADVERTISE_HOST": "db1.example",
 		"NATS_URL": natstest.Run(t, change...).URL(), "NATS_USER": "", "PG_CONNINFO": c.Conninfo(role),
 	} {
 		t.Setenv("PGRESYNC_"+key, value)
@@ -135,7 +135,7 @@ func TestDoctorBeforeTheEmbeddedServerRuns(t *testing.T) {
 }
 
 func TestDoctorRefusesWhatItDoesNotKnow(t *testing.T) {
-	for key, value := range map[string]string{"CLUSTER": "main", "NODE": "db1", "DATASET": "tank/pg", "ADVERTISE_HOST": "db1"} {
+	for key, value := range map[string]string{"CLUSTER": "main", "UNSIGNED": "documents,triggers", "NODE": "db1", "DATASET": "tank/pg", "ADVERTISE_HOST": "db1"} {
 		t.Setenv("PGRESYNC_"+key, value)
 	}
 	var out, complaints bytes.Buffer

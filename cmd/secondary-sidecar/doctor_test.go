@@ -93,7 +93,7 @@ func consult(t *testing.T, major int, skew time.Duration) (code int, findings ma
 	zfs := zfstest.Fake(t)
 	zfs.InPath(t)
 	for key, value := range map[string]string{
-		"CLUSTER": "main", "NODE": "db2", "DATASET": string(zfs.Root) + "/pg", "NATS_URL": s.URL(),
+		"CLUSTER": "main", "UNSIGNED": "documents,triggers", "NODE": "db2", "DATASET": string(zfs.Root) + "/pg", "NATS_URL": s.URL(),
 		"PG_CONNINFO": "host=" + t.TempDir() + " user=postgres", "PG_BIN_DIR": pgtest.BinDir(t),
 	} {
 		t.Setenv("PGRESYNC_"+key, value)

@@ -51,7 +51,7 @@ func seeds(t *testing.T, s *natstest.Server, args ...string) (code int, complain
 	zfs := zfstest.Fake(t)
 	zfs.InPath(t)
 	for key, value := range map[string]string{
-		"CLUSTER": "main", "NODE": "db2", "DATASET": string(zfs.Root) + "/pg", "NATS_URL": s.URL(),
+		"CLUSTER": "main", "UNSIGNED": "documents,triggers", "NODE": "db2", "DATASET": string(zfs.Root) + "/pg", "NATS_URL": s.URL(),
 		"PG_CONNINFO": "host=" + t.TempDir() + " user=postgres", "PG_BIN_DIR": pgtest.BinDir(t),
 	} {
 		t.Setenv("PGRESYNC_"+key, value)

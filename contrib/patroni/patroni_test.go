@@ -126,7 +126,7 @@ func (c *cluster) patroni(n *world.Node) *world.Process {
 	config := filepath.Join("/tmp", "patroni-"+n.Name+".yml")
 	must(c.t, os.WriteFile(config, fmt.Appendf(nil, labConfig, n.Name, n.Address(), seed), 0o644))
 	settings := "PGRESYNC_CLUSTER=" + world.Cluster + "\nPGRESYNC_NODE=" + n.Name + "\nPGRESYNC_DATASET=" + n.Live() +
-		"\nPGRESYNC_NATS_URL=nats://pgresync:lab@10.77.0.254:4222\n"
+		"\nPGRESYNC_NATS_URL=nats://pgresync:lab@10.77.0.254:4222\nPGRESYNC_UNSIGNED=documents,triggers\n"
 	must(c.t, os.WriteFile("/tmp/seed-"+n.Name+".env", []byte(settings), 0o644))
 	env := map[string]string{
 		"PYTHONPATH": filepath.Join(tools, "usr/lib/python3/dist-packages"), "LD_LIBRARY_PATH": filepath.Join(tools, "usr/lib/x86_64-linux-gnu"),

@@ -40,6 +40,7 @@ func (n *Node) sidecarEnv(kind string) map[string]string {
 	env := map[string]string{
 		"PGRESYNC_CLUSTER": Cluster, "PGRESYNC_NODE": n.Name, "PGRESYNC_DATASET": n.Live(),
 		"PGRESYNC_NATS_URL": n.world.BrokerURL(), "PGRESYNC_LOG_LEVEL": "debug",
+		"PGRESYNC_UNSIGNED": "documents,triggers",
 	}
 	if kind == Primary {
 		maps.Copy(env, map[string]string{

@@ -26,8 +26,9 @@ type Common struct {
 	CutTimeout   time.Duration `split_words:"true" default:"30m" min:"10s" desc:"How long a stream waits for a NATS that is away; then it is given up, to be resumed later."`
 
 	SigningSeedFile string `split_words:"true" desc:"Path of the seed of a user nkey (SU…) that signs what this node publishes."`
-	TrustedKeys     Words  `split_words:"true" desc:"Public nkeys (U…) of the nodes that may publish, separated by commas: leases, answers, manifests and streams are believed only with the signature of one. When not set, whatever comes by NATS is believed."`
-	TriggerKeys     Words  `split_words:"true" desc:"Public nkeys (U…) of the operators whose triggers are obeyed. When not set, every trigger is."`
+	TrustedKeys     Words  `split_words:"true" desc:"Public nkeys (U…) of the nodes that may publish, separated by commas: leases, answers, manifests and streams are believed only with the signature of one. Needed, unless PGRESYNC_UNSIGNED says documents."`
+	TriggerKeys     Words  `split_words:"true" desc:"Public nkeys (U…) of the operators whose triggers are obeyed. Needed, unless PGRESYNC_UNSIGNED says triggers."`
+	Unsigned        Words  `desc:"What is believed without a signature, whoever may write to NATS: documents (leases, answers, manifests, streams), triggers, or both, separated by a comma. There is no default: keys or this."`
 
 	HTTPListen    string        `split_words:"true" desc:"Address for the status page, /metrics, /livez and /readyz over HTTP, like 127.0.0.1:8080; off when not set. It is read-only, unencrypted and asks nobody who they are: let it be the loopback or an address that only your monitoring reaches."`
 	TriggerMaxAge time.Duration `split_words:"true" default:"1h" min:"1s" desc:"Triggers older than this are acknowledged without being obeyed."`
@@ -102,6 +103,9 @@ func (c *Common) Validate() error {
 	add("TRUSTED_KEYS", err)
 	_, err = messages.ParseKeys(c.TriggerKeys)
 	add("TRIGGER_KEYS", err)
+	if err := c.checkUnsigned(); err != nil {
+		complaints = append(complaints, err)
+	}
 	if c.HTTPListen != "" {
 		add("HTTP_LISTEN", CheckAddress(c.HTTPListen))
 	}

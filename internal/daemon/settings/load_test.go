@@ -174,7 +174,7 @@ PGRESYNC_GROUP_SECRET="***"
 type command struct{ Common }
 
 func TestRunServesWithALoggerAndReportsTheError(t *testing.T) {
-	onlyThese(t, map[string]string{"PGRESYNC_CLUSTER": "main", "PGRESYNC_NODE": "db1", "PGRESYNC_DATASET": "tank/pg"})
+	onlyThese(t, map[string]string{"PGRESYNC_CLUSTER": "main", "PGRESYNC_NODE": "db1", "PGRESYNC_DATASET": "tank/pg", "PGRESYNC_UNSIGNED": "documents,triggers"})
 	missing := errors.New("no zfs here")
 	var stdout, stderr bytes.Buffer
 	err := Run(t.Context(), About{Name: "primary-sidecar"}, func(_ context.Context, cfg command, log zerolog.Logger) error {
