@@ -83,7 +83,8 @@ func wayTo(row resync.Row) way {
 	case resync.EventRequested:
 		return wayToRequest(row.From)
 	case resync.EventAgain:
-		return way{env: map[string]string{"PGRESYNC_CONVERGE_PASSES": "3"}}
+		// A pass that took more than four times that long is followed by another one.
+		return way{env: map[string]string{"PGRESYNC_CONVERGE_PASSES": "3", "PGRESYNC_CONVERGE_SHORT": "100ms"}}
 	case resync.EventStale:
 		return way{entering: entering{messages.PhaseStaging: func(ctx context.Context, r *Rig) error { return r.dropSlot(ctx) }}}
 	case resync.EventFailed:
