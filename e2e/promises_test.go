@@ -18,6 +18,7 @@ func TestPromises(t *testing.T) {
 		{"a trigger by the stock command moves an increment while reads are served", s.triggerMovesAnIncrement},
 		{"events are readable", s.eventsAreReadable},
 		{"the operator's command shows and acts", s.theOperatorsCommand},
+		{"a slow standby harms nobody", s.slowStandbyHarmsNobody},
 		{"a lost slot is noticed and cured by an increment", s.lostSlotIsNoticed},
 		{"diverged data is kept", s.divergedDataIsKept},
 		{"the old copy serves again when PostgreSQL refuses to start", s.revertsWhenPostgreSQLRefuses},
