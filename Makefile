@@ -158,6 +158,10 @@ test-layouts: lab-binaries ## whether the WAL travels, for each layout, in the l
 test-newcomer: lab-binaries ## docs/getting-started.md, command by command, in the lab
 	$(call world,TestNewcomer,newcomer,--put docs/getting-started.md)
 
+.PHONY: test-encrypted
+test-encrypted: lab-binaries ## encrypted datasets, sent raw to a standby whose operator loads the key, in the lab
+	$(call world,TestEncryptedDatasets,encrypted)
+
 .PHONY: test-modes
 test-modes: lab-binaries ## the modes for pools without room for two copies, in the lab
 	$(call world,TestModes,modes)

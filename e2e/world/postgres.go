@@ -78,6 +78,9 @@ func (n *Node) initPrimary(ctx context.Context, initdb ...string) error {
 	return nil
 }
 
+// KeyFile has the key of an encrypted primary, on that node only.
+const KeyFile = "/run/pgresync/key"
+
 func (n *Node) createDatasets(ctx context.Context, wal bool) error {
 	create := func(dataset, mountpoint string, more ...string) []string {
 		argv := append([]string{"zfs", "create", "-o", "mountpoint=" + mountpoint, "-o", "compression=lz4"}, more...)
@@ -86,8 +89,15 @@ func (n *Node) createDatasets(ctx context.Context, wal bool) error {
 	own := func(dirs ...string) []string {
 		return append([]string{"install", "-d", "-o", "postgres", "-g", "postgres", "-m", "0700"}, dirs...)
 	}
+	top := []string{"-o", "recordsize=16K"}
+	if n.world.o.Encrypted {
+		if _, err := n.Run(ctx, "dd", "if=/dev/urandom", "of="+KeyFile, "bs=32", "count=1"); err != nil {
+			return err
+		}
+		top = append(top, "-o", "encryption=on", "-o", "keyformat=raw", "-o", "keylocation=file://"+KeyFile)
+	}
 	steps := [][]string{
-		create(n.Live(), "/srv/pg", "-o", "recordsize=16K"),
+		create(n.Live(), "/srv/pg", top...),
 		create(n.Live()+"/ts1", "/srv/ts1"),
 		own(DataDir, tablespaceDir),
 	}

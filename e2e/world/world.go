@@ -39,6 +39,8 @@ type Options struct {
 	// Broker starts a NATS server of its own beside the bridge. Without it the broker is
 	// embedded in the primary sidecar of the first node.
 	Broker bool
+	// Encrypted has primaries made on encrypted datasets, with a key in KeyFile.
+	Encrypted bool
 	// Tail, if not nil, gets every line that a process of a node prints. It is called
 	// from many goroutines.
 	Tail func(node, source, line string)
