@@ -158,6 +158,10 @@ test-layouts: lab-binaries ## whether the WAL travels, for each layout, in the l
 test-newcomer: lab-binaries ## docs/getting-started.md, command by command, in the lab
 	$(call world,TestNewcomer,newcomer,--put docs/getting-started.md)
 
+.PHONY: test-cures
+test-cures: lab-binaries ## damaged data replaced without a transfer, another log on the same timeline found, in the lab
+	$(call world,TestCures,cures)
+
 .PHONY: test-encrypted
 test-encrypted: lab-binaries ## encrypted datasets, sent raw to a standby whose operator loads the key, in the lab
 	$(call world,TestEncryptedDatasets,encrypted)
