@@ -34,9 +34,11 @@ func (w *World) SameRows(ctx context.Context, limit time.Duration, load *Process
 		load.Pause()
 		defer load.Resume()
 	}
-	// A commit that was on its way when the writer was paused still counts.
+	// A commit that was on its way when the writer was paused still counts. Who waits for
+	// a row of another of the writer's transactions waits until the writer goes on.
 	err := Until(ctx, "quiet on "+primary.Name, limit, func(ctx context.Context) (bool, string) {
-		busy, err := primary.SQL(ctx, "select query from pg_stat_activity where application_name = 'pgbench' and state = 'active'")
+		busy, err := primary.SQL(ctx, `select query from pg_stat_activity
+			where application_name = 'pgbench' and state = 'active' and wait_event_type is distinct from 'Lock'`)
 		return err == nil && busy == "", fmt.Sprint(busy, err)
 	})
 	if err != nil {
