@@ -38,6 +38,7 @@ func TestCures(t *testing.T) {
 
 func (s *stage) damagedIsReplacedWithoutATransfer(t part) {
 	m := s.rest(t)
+	must(t, s.db2.Crash(t.Context()))
 	run(t, s.db2, "rm", "-r", world.DataDir+"/pg_xact")
 	s.secondary[s.db2] = s.sidecar(t, s.db2, world.Secondary, nil)
 	s.until(t, s.db2, m, patience, "the way without a transfer", func(l world.Line) bool {
@@ -52,12 +53,14 @@ func (s *stage) damagedIsReplacedWithoutATransfer(t part) {
 
 func (s *stage) anotherLogIsFound(t part) {
 	m := s.rest(t)
+	must(t, s.db2.StopServer(t.Context()))
 	run(t, s.db2, "rm", world.DataDir+"/standby.signal")
 	must(t, s.db2.StartServer(t.Context()))
 	sql(t, s.db2, "create table only_here as select 42 as answer")
 	must(t, s.db2.StopServer(t.Context()))
 	run(t, s.db2, "install", "-o", "postgres", "-g", "postgres", "-m", "0600", "/dev/null", world.DataDir+"/standby.signal")
 	must(t, s.db1.AddDocuments(t.Context(), 3, 1<<20))
+	must(t, s.db2.StartServer(t.Context()))
 	s.secondary[s.db2] = s.sidecar(t, s.db2, world.Secondary, nil)
 	v := s.until(t, s.db2, m, patience, "a verdict", func(l world.Line) bool {
 		return l.Message == "verdict" && l.Str("verdict") == "resync"
@@ -77,11 +80,10 @@ func (s *stage) anotherLogIsFound(t part) {
 	}
 }
 
-// rest ends the standby's sidecar and PostgreSQL in good order.
+// rest ends the standby's sidecar between two resyncs.
 func (s *stage) rest(t part) (mark int) {
 	t.Helper()
 	s.idle(t, s.db2, patience)
 	must(t, s.secondary[s.db2].Stop())
-	must(t, s.db2.StopServer(t.Context()))
 	return len(s.db2.Log(world.Secondary))
 }
