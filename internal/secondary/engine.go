@@ -59,6 +59,9 @@ func (s *Service) watch(ctx context.Context, j resync.Journal) (bool, error) {
 	s.resumed = false
 	s.nameInLog(j)
 	d := s.diagnose(ctx)
+	if ctx.Err() != nil {
+		return false, ctx.Err()
+	}
 	if again, err := s.attend(ctx, j); again || err != nil {
 		return again, err
 	}
@@ -363,6 +366,9 @@ func (s *Service) note(ctx context.Context, change func(*resync.Journal)) error 
 // diagnose gathers the facts, decides, and tells when the verdict changed.
 func (s *Service) diagnose(ctx context.Context) plan.Diagnosis {
 	f := s.gather(ctx)
+	if ctx.Err() != nil {
+		return s.previous // who stops hears no answers: that is no news of the standby
+	}
 	f.Suspect, f.SuspectSince, f.Position, f.Ahead = s.previous.Suspect, s.previous.SuspectSince, s.previous.Position, s.previous.Ahead
 	d := plan.Diagnose(f, s.cfg.Diagnosis, s.now())
 	s.previous, s.looked = d, f

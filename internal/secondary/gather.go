@@ -103,7 +103,9 @@ func (s *Service) gather(ctx context.Context) plan.Facts {
 	s.facts = f.Primary
 	l, err := s.readLive(ctx)
 	if err != nil {
-		s.log.Warn().Err(err).Msg("read live dataset")
+		if !errors.Is(ctx.Err(), context.Canceled) {
+			s.log.Warn().Err(err).Msg("read live dataset")
+		}
 		f.Server = plan.ServerUnknown
 		f.DataPresent = true // not known to be gone
 		return f

@@ -92,7 +92,9 @@ type opPrimary struct {
 	facts *messages.PrimaryFacts
 }
 
-func (p opPrimary) Facts(context.Context) (*messages.PrimaryFacts, error) { return p.facts, nil }
+func (p opPrimary) Facts(ctx context.Context) (*messages.PrimaryFacts, error) {
+	return p.facts, ctx.Err()
+}
 
 func (opPrimary) Slot(context.Context, messages.ResyncID, messages.SlotAction) (messages.SlotState, error) {
 	return messages.SlotState{}, messages.ErrUnavailable
@@ -410,5 +412,20 @@ func TestCleanupDoesNotDisturbAResync(t *testing.T) {
 	s.mu.Unlock()
 	if _, err := s.Cleanup(t.Context(), messages.OperatorRequest{}); !errors.Is(err, messages.ErrBusy) {
 		t.Errorf("got %v, want ErrBusy", err)
+	}
+}
+
+// A sidecar that is being stopped hears no answers. That is no verdict.
+func TestStoppingIsNoVerdict(t *testing.T) {
+	n := newOpNode(1).paused(t)
+	s, stop := n.start(t)
+	diagnosed(t, s)
+	stop()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	before := s.status()
+	s.diagnose(ctx)
+	if after := s.status(); after.Verdict != before.Verdict || after.Reason != before.Reason {
+		t.Errorf("verdict %s (%s), before the stop %s (%s)", after.Verdict, after.Reason, before.Verdict, before.Reason)
 	}
 }
