@@ -48,12 +48,14 @@ func (n *Node) Postmasters() ([]int, error) { return n.Find("postgres", "-D") }
 // FillPool takes what is left of the node's pool for a tenant, up to a little;
 // FreePool gives it back.
 func (n *Node) FillPool(ctx context.Context) error {
-	free, err := n.Run(ctx, "zfs", "get", "-H", "-p", "-o", "value", "available", n.Pool())
-	if err != nil {
-		return err
-	}
-	_, err = n.Run(ctx, "zfs", "set", "refreservation="+free, n.filler())
-	return err
+	// Others write meanwhile: what was free may not be any more.
+	return Until(ctx, "a full pool on "+n.Name, time.Minute, func(ctx context.Context) (bool, string) {
+		free, err := n.Run(ctx, "zfs", "get", "-H", "-p", "-o", "value", "available", n.Pool())
+		if err == nil {
+			_, err = n.Run(ctx, "zfs", "set", "refreservation="+free, n.filler())
+		}
+		return err == nil, fmt.Sprint(err)
+	})
 }
 
 // FreePool is the end of FillPool.
