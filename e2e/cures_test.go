@@ -39,7 +39,7 @@ func TestCures(t *testing.T) {
 func (s *stage) damagedIsReplacedWithoutATransfer(t part) {
 	m := s.rest(t)
 	must(t, s.db2.Crash(t.Context()))
-	run(t, s.db2, "sh", "-c", "rm "+world.DataDir+"/pg_wal/0*")
+	run(t, s.db2, "rm", "-r", world.DataDir+"/pg_replslot")
 	s.secondary[s.db2] = s.sidecar(t, s.db2, world.Secondary, nil)
 	s.until(t, s.db2, m, patience, "the way without a transfer", func(l world.Line) bool {
 		return l.Message == "the last pass will do: nothing has to move"
