@@ -67,7 +67,11 @@ func Cases() []Case {
 	}
 	for _, row := range entries() {
 		if slices.Contains(roomNeeded, row.To) {
-			out = append(out, Case{Fault: "disk-full", Place: string(row.To), row: &row, way: wayTo(row), strike: fillDisk})
+			// What does not fit is an operator's business; what runs out of room elsewhere may
+			// just be tried again.
+			w := wayTo(row)
+			w.operator = true
+			out = append(out, Case{Fault: "disk-full", Place: string(row.To), row: &row, way: w, strike: fillDisk})
 		}
 	}
 	out = append(out, primaryCases()...)
