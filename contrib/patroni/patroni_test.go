@@ -7,7 +7,9 @@ import (
 	"maps"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -84,6 +86,23 @@ func TestPatroni(t *testing.T) {
 	c.post("http://" + c.db2.Address() + ":8008/reinitialize")
 	c.created("basebackup", 1)
 	c.streams()
+}
+
+// TestTheScriptPassesOnWhatIsTheCommands has the script call something that shows its
+// environment and arguments.
+func TestTheScriptPassesOnWhatIsTheCommands(t *testing.T) {
+	dir := t.TempDir()
+	show, settings := filepath.Join(dir, "show"), filepath.Join(dir, "settings")
+	must(t, os.WriteFile(show, []byte("#!/bin/sh\nenv | grep ^PGRESYNC_\necho \"$@\"\n"), 0o700))
+	must(t, os.WriteFile(settings, []byte("PGRESYNC_NODE=db2\nPGRESYNC_PRIMARY_CONNINFO=\"user=replicator host=db1\"\n"), 0o600))
+	c := exec.CommandContext(t.Context(), "./pgresync-seed", "--datadir=/srv/pg/17")
+	c.Env = []string{"PATH=" + os.Getenv("PATH"), "PGRESYNC_SEED_COMMAND=" + show, "PGRESYNC_ENV_FILES=/nowhere " + settings}
+	out, err := c.CombinedOutput()
+	got := strings.Split(strings.TrimSpace(string(out)), "\n")
+	slices.Sort(got)
+	if want := []string{"PGRESYNC_NODE=db2", "PGRESYNC_PRIMARY_CONNINFO=user=replicator host=db1", "seed --datadir=/srv/pg/17"}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("got %q, %v, want %q", got, err, want)
+	}
 }
 
 func (c *cluster) startPrimary() {
