@@ -27,6 +27,19 @@ const (
 	PhaseNeedsOperator Phase = "needs-operator"
 )
 
+// Phases are all of them, in that order.
+func Phases() []Phase {
+	return []Phase{
+		PhaseIdle, PhaseRequested, PhasePlanning, PhaseReceiving, PhaseClearing, PhaseDiscarding, PhaseStaging, PhaseStopping,
+		PhaseSwitching, PhaseStarting, PhaseProving, PhaseReverting, PhaseWaiting, PhaseNeedsOperator,
+	}
+}
+
+// Works reports whether a resync is at work in this phase; in the others it rests.
+func (p Phase) Works() bool {
+	return p != "" && p != PhaseIdle && p != PhaseWaiting && p != PhaseNeedsOperator
+}
+
 // Verdict is whether a standby needs a resync.
 type Verdict string
 
@@ -146,6 +159,16 @@ type NodeStatus struct {
 	Paused *Pause `json:"paused,omitempty"`
 	// Transfer is the running one's progress.
 	Transfer *TransferReport `json:"transfer,omitempty"`
+}
+
+// Judgement is the verdict that holds now, with its reason and evidence. While a
+// resync works nobody asks PostgreSQL, so that of a verdict from before only the one
+// that began it still holds.
+func (s *NodeStatus) Judgement() (Verdict, Reason, string) {
+	if s.Phase.Works() && s.Verdict != VerdictResync {
+		return "", "", ""
+	}
+	return s.Verdict, s.Reason, s.Evidence
 }
 
 // MaxBases bounds what a publisher keeps for one standby.

@@ -41,7 +41,7 @@ var (
 	publishing = describe("publishing", "1 while this node is the cluster's publisher: its PostgreSQL is a primary and it holds the lease.")
 
 	phase     = describe("resync_phase", "1 for the state in which the standby's resync machine is; idle when nothing is to be done.", "phase")
-	verdict   = describe("verdict", "1 for what the sidecar thinks of its standby.", "verdict")
+	verdict   = describe("verdict", "1 for what the sidecar thinks of its standby. While a resync works nobody asks PostgreSQL, and only the verdict resync that began it is still shown.", "verdict")
 	reason    = describe("verdict_reason", "1 for the reason of the present verdict; other reasons are absent.", "reason")
 	role      = describe("postgres_role", "1 for the role of the node's PostgreSQL; down when it does not answer.", "role")
 	timeline  = describe("postgres_timeline", "PostgreSQL's timeline.")
@@ -69,11 +69,6 @@ var (
 )
 
 var (
-	phases = []messages.Phase{
-		messages.PhaseIdle, messages.PhaseRequested, messages.PhasePlanning, messages.PhaseReceiving, messages.PhaseStaging,
-		messages.PhaseStopping, messages.PhaseSwitching, messages.PhaseStarting, messages.PhaseProving, messages.PhaseReverting,
-		messages.PhaseWaiting, messages.PhaseNeedsOperator,
-	}
 	verdicts = []messages.Verdict{messages.VerdictHealthy, messages.VerdictWait, messages.VerdictResync, messages.VerdictNeedsOperator}
 	roles    = []messages.Role{messages.RolePrimary, messages.RoleStandby, messages.RoleDown}
 	states   = []messages.StreamState{messages.StreamRunning, messages.StreamComplete, messages.StreamFailed}
@@ -112,10 +107,11 @@ func (a *asked) Collect(ch chan<- prometheus.Metric) {
 
 func (a *asked) standby() []Sample {
 	st := a.State()
-	out := slices.Concat(Node(st), oneOf(phase, st.Phase, phases), oneOf(verdict, st.Verdict, verdicts))
+	judged, why, _ := st.Judgement()
+	out := slices.Concat(Node(st), oneOf(phase, st.Phase, messages.Phases()), oneOf(verdict, judged, verdicts))
 	out = append(out, gauge(kept, len(st.Kept)))
-	if st.Reason != "" {
-		out = append(out, gauge(reason, 1, string(st.Reason)))
+	if why != "" {
+		out = append(out, gauge(reason, 1, string(why)))
 	}
 	if a.Lag != nil {
 		if n, known := a.Lag(); known {

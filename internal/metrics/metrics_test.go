@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"go.uber.org/goleak"
 
+	"github.com/pgresync/pgresync/internal/resync"
 	"github.com/pgresync/pgresync/messages"
 )
 
@@ -170,6 +171,28 @@ func TestWhatIsKnownIsShown(t *testing.T) {
 	}
 	if t.Failed() {
 		t.Log(got)
+	}
+}
+
+// standbyIn are metrics of a standby whose machine is in a phase.
+func standbyIn(st messages.NodeStatus) *Metrics {
+	return New(Target{Cluster: "main", Node: "db2", Sidecar: messages.SidecarSecondary}, Sources{State: func() messages.NodeStatus { return st }})
+}
+
+func TestEveryPhaseIsShown(t *testing.T) {
+	for _, row := range resync.Rows() {
+		got := scrape(t, standbyIn(messages.NodeStatus{Phase: row.To}), "pgresync_resync_phase")
+		if want := `phase="` + string(row.To) + `",sidecar="secondary"} 1`; !strings.Contains(got, want) {
+			t.Errorf("in phase %s there is no %s:\n%s", row.To, want, got)
+		}
+	}
+}
+
+func TestAVerdictFromBeforeIsNoneDuringAResync(t *testing.T) {
+	st := messages.NodeStatus{Phase: messages.PhaseSwitching, Verdict: messages.VerdictHealthy, Reason: messages.ReasonStreaming}
+	got := scrape(t, standbyIn(st), "pgresync_verdict")
+	if !strings.Contains(got, `verdict="healthy"} 0`) || strings.Contains(got, string(messages.ReasonStreaming)) {
+		t.Errorf("a standby that is being switched is healthy:\n%s", got)
 	}
 }
 

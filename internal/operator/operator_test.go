@@ -101,6 +101,21 @@ func TestRowsSayWhatNeedsAttention(t *testing.T) {
 	}
 }
 
+func TestAVerdictFromBeforeIsNoneDuringAResync(t *testing.T) {
+	at := func(v messages.Verdict, p messages.Phase) messages.Verdict {
+		return operator.Rows(cluster(standby("db2", 2, 1, func(s *messages.NodeStatus) { s.Verdict, s.Phase = v, p })))[1].Verdict
+	}
+	if got := at(messages.VerdictHealthy, messages.PhaseSwitching); got != "" {
+		t.Errorf("verdict %q of a standby that is being switched, want none", got)
+	}
+	if got := at(messages.VerdictResync, messages.PhaseSwitching); got != messages.VerdictResync {
+		t.Errorf("verdict %q, want the one that began the resync", got)
+	}
+	if got := at(messages.VerdictHealthy, messages.PhaseWaiting); got != messages.VerdictHealthy {
+		t.Errorf("verdict %q while it waits, want the one of now", got)
+	}
+}
+
 func TestANodeThatIsGoneIsShown(t *testing.T) {
 	f := cluster()
 	f.Seen["db9"] = now.Add(-3 * time.Minute)

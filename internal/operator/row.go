@@ -24,7 +24,8 @@ type Row struct {
 	Lag    *uint64             `json:"lag_bytes,omitempty"`
 	Base   messages.SnapshotID `json:"base,omitempty"`
 	BaseAt time.Time           `json:"base_at,omitzero"`
-	// Verdict with Reason, and Evidence as a sentence.
+	// Verdict with Reason, and Evidence as a sentence; "" while a resync works that no
+	// verdict began.
 	Verdict  messages.Verdict `json:"verdict,omitempty"`
 	Reason   messages.Reason  `json:"reason,omitempty"`
 	Evidence string           `json:"evidence,omitempty"`
@@ -123,7 +124,7 @@ func (r *Row) add(s Sidecar) {
 		r.State = StateStandingBy
 	}
 	if secondary {
-		r.Verdict, r.Reason, r.Evidence = s.Verdict, s.Reason, s.Evidence
+		r.Verdict, r.Reason, r.Evidence = s.Judgement()
 		r.Last, r.Transfer, r.Kept = s.Last, s.Transfer, s.Kept
 	}
 }

@@ -72,8 +72,8 @@ func (c *cluster) asks() int {
 type shown struct {
 	Publisher string
 	Nodes     []struct {
-		Node, State string
-		Transfer    *struct {
+		Node, State, Verdict string
+		Transfer             *struct {
 			Bytes uint64 `json:",string"`
 		}
 	}
@@ -215,8 +215,8 @@ func TestAnEventThatIsNewerThanPresenceWins(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, n := range m.Nodes {
-		if n.Node == "db3" && (n.State != "receiving" || n.Transfer == nil || n.Transfer.Bytes != 50) {
-			t.Errorf("db3 is %s with %+v, want receiving with 50 bytes", n.State, n.Transfer)
+		if n.Node == "db3" && (n.State != "receiving" || n.Verdict != "" || n.Transfer == nil || n.Transfer.Bytes != 50) {
+			t.Errorf("db3 is %s and %q with %+v, want receiving with 50 bytes, and no verdict from before", n.State, n.Verdict, n.Transfer)
 		}
 	}
 	if len(m.Events) != 1 {
