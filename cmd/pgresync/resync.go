@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 
@@ -169,8 +170,12 @@ func (a *app) tellPlan(p *messages.ResyncPlan) error {
 			return err
 		}
 	}
-	_, err := fmt.Fprintf(a.out, "about %s to snapshot %s of %s, %s written there since; %s available here\n",
-		size(p.Bytes), orNone(string(p.Target)), p.Publisher, size(p.Since), size(p.Available))
+	text := fmt.Sprintf("about %s to snapshot %s of %s, %s written there since; %s available here\n",
+		size(p.Bytes), p.Target, p.Publisher, size(p.Since), size(p.Available))
+	if p.Target == "" {
+		text = fmt.Sprintf("%s has no snapshot yet and would take its first one, whose size is not known before; %s available here\n", p.Publisher, size(p.Available))
+	}
+	_, err := io.WriteString(a.out, text)
 	for _, o := range p.Obstacles {
 		if err == nil {
 			err = paint(a.out, alarm, "obstacle: "+oneLine(o), a.colours())

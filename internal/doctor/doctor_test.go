@@ -45,7 +45,7 @@ func standby() *doctor.Facts {
 	f.Postgres.Identity, f.Postgres.BinMajor = identity(messages.RoleStandby), 17
 	f.Peers[0].Identity = identity(messages.RolePrimary)
 	f.ZFS.LineageThere, f.ZFS.LineageMark, f.ZFS.PoolLimit = true, "main", 0
-	f.Resync.Plan = &messages.ResyncPlan{Publisher: "db1", Kind: messages.PassIncrement, Bytes: 5 << 20, Available: 1 << 40}
+	f.Resync.Plan = &messages.ResyncPlan{Publisher: "db1", Target: "01KB8", Kind: messages.PassIncrement, Bytes: 5 << 20, Available: 1 << 40}
 	return f
 }
 
@@ -60,6 +60,16 @@ func TestNodesWithoutAFlaw(t *testing.T) {
 		if !doctor.Ready(findings) || len(findings) < 12 {
 			t.Errorf("%s: ready %v with %d findings", name, doctor.Ready(findings), len(findings))
 		}
+	}
+}
+
+func TestWhatAFirstSnapshotWillHoldIsNotGuessed(t *testing.T) {
+	f := standby()
+	f.Resync.Plan = &messages.ResyncPlan{Publisher: "db1", Kind: messages.PassSeed, Available: 1 << 40}
+	findings := doctor.Examine(f)
+	got := findings[len(findings)-1]
+	if got.Check != "resync" || got.Level != doctor.OK || !strings.Contains(got.Text, "no snapshot yet") || strings.Contains(got.Text, " 0 B") {
+		t.Errorf("got %+v, want that nothing is known of what is not there yet", got)
 	}
 }
 

@@ -131,7 +131,12 @@ func resync(r *report, f *Facts) {
 	for _, o := range p.Obstacles {
 		r.fail("resync", "what the text says", "it would be stopped: %s", o)
 	}
-	if len(p.Obstacles) == 0 {
+	switch {
+	case len(p.Obstacles) > 0:
+	case p.Target == "":
+		r.ok("resync", "%s has no snapshot yet and would take its first one; then it would be of kind %s, and its size is not known before; %s are available",
+			p.Publisher, p.Kind, size(p.Available))
+	default:
 		r.ok("resync", "now it would be of kind %s and move about %s from %s; %s are available", p.Kind, size(p.Bytes+p.Since), p.Publisher, size(p.Available))
 	}
 }
