@@ -12,6 +12,7 @@ import (
 
 	"github.com/pgresync/pgresync/e2e/world"
 	"github.com/pgresync/pgresync/internal/doctor"
+	"github.com/pgresync/pgresync/internal/sidecartest"
 )
 
 // TestDeb installs the deb in the lab's machine, lets doctor tell what is missing and
@@ -132,16 +133,23 @@ func serviceOf(t *testing.T, n *world.Node, side string) service {
 	return service{unit: readUnit(t, "/usr/lib/systemd/system/pgresync-"+side+".service"), node: n, etc: strings.TrimSuffix(n.SocketDir(), "/run/postgresql") + "/etc/pgresync"}
 }
 
-// run starts the unit's program; its log is shown when the test fails.
+// run starts the unit's program and waits for it to tell that it has started; its log
+// is shown when the test fails.
 func run(t *testing.T, n *world.Node, side string, s service) *world.Process {
 	t.Helper()
-	p, err := n.Start(t.Context(), side+"-unit", s.environment(t), s.argv(t)...)
+	env := s.environment(t)
+	env["NOTIFY_SOCKET"] = "/run/notify-" + n.Name
+	manager := sidecartest.ListenAt(t, env["NOTIFY_SOCKET"])
+	// Whoever the unit's user is.
+	must(t, os.Chmod(env["NOTIFY_SOCKET"], 0o666))
+	p, err := n.Start(t.Context(), side+"-unit", env, s.argv(t)...)
 	must(t, err)
 	t.Cleanup(func() {
 		if log, err := os.ReadFile(filepath.Join(n.Out(), side+"-unit.log")); t.Failed() && err == nil {
 			t.Logf("%s of %s:\n%s", side, n.Name, log)
 		}
 	})
+	manager.Hears("READY=1")
 	return p
 }
 

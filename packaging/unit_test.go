@@ -103,6 +103,10 @@ func TestUnitsHaveWhatTheyNeed(t *testing.T) {
 		if !slices.Contains(u["DeviceAllow"], "/dev/zfs rw") {
 			t.Errorf("%s: DeviceAllow=%v lacks /dev/zfs", side, u["DeviceAllow"])
 		}
+		// PostgreSQL may be a child, and knows sd_notify too.
+		if u.last("Type") != "notify" || u.last("NotifyAccess") != "main" {
+			t.Errorf("%s: Type=%s NotifyAccess=%s, want what the sidecar itself tells", side, u.last("Type"), u.last("NotifyAccess"))
+		}
 		// docs/exit-codes.md promises it.
 		if got := u.last("RestartPreventExitStatus"); got != "2 3" || u.last("Restart") != "always" {
 			t.Errorf("%s: Restart=%s RestartPreventExitStatus=%s, want always but after 2 and 3", side, u.last("Restart"), got)

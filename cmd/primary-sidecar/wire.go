@@ -64,7 +64,7 @@ func serve(ctx context.Context, cfg Config, log zerolog.Logger) error {
 		return err
 	}
 	defer closeServer()
-	link, err := sidecar.Connect(ctx, &cfg.Common, "primary", urls, cfg.LeaseTTL, log)
+	link, err := sidecar.Start(ctx, &cfg.Common, "primary", urls, cfg.LeaseTTL, log)
 	if err != nil {
 		return err
 	}

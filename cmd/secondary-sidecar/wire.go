@@ -125,7 +125,7 @@ func serve(ctx context.Context, cfg Config, log zerolog.Logger) error {
 	if err != nil {
 		return err
 	}
-	link, err := sidecar.Connect(ctx, &cfg.Common, "secondary", cfg.NATS.URL.List(), 0, log)
+	link, err := sidecar.Start(ctx, &cfg.Common, "secondary", cfg.NATS.URL.List(), 0, log)
 	if err != nil {
 		return err
 	}

@@ -30,7 +30,8 @@ func NewNotifier(getenv func(string) string, pid int) *Notifier {
 	return n
 }
 
-// Ready says that start-up is finished.
+// Ready says that the start succeeded: a `systemctl start` returns, and units that
+// are ordered after this one begin.
 func (n *Notifier) Ready(ctx context.Context) error { return n.send(ctx, "READY=1") }
 
 // Stopping says that shut-down began.

@@ -25,18 +25,39 @@ import (
 // Connect is bus.Connect as configured, with the keys that sign and are trusted.
 // What is not verified is said once.
 func Connect(ctx context.Context, c *settings.Common, name string, urls []string, leaseTTL time.Duration, log zerolog.Logger) (*bus.Bus, error) {
-	cfg := BusConfig(c, name, urls, leaseTTL, log)
+	cfg, err := withKeys(c, name, BusConfig(c, name, urls, leaseTTL, log), log)
+	if err != nil {
+		return nil, err
+	}
+	return bus.Connect(ctx, cfg)
+}
+
+// Start is Connect for a service. The service manager hears that it has started
+// before the wait for NATS, which may be long: what keeps it from ever working has
+// been found by then, and neither a boot nor `systemctl start` is to hang on
+// another host.
+func Start(ctx context.Context, c *settings.Common, name string, urls []string, leaseTTL time.Duration, log zerolog.Logger) (*bus.Bus, error) {
+	cfg, err := withKeys(c, name, BusConfig(c, name, urls, leaseTTL, log), log)
+	if err != nil {
+		return nil, err
+	}
+	notify := notifier()
+	tell(log, errors.Join(notify.Status(ctx, "waits for NATS"), notify.Ready(ctx)))
+	return bus.Connect(ctx, cfg)
+}
+
+func withKeys(c *settings.Common, name string, cfg bus.Config, log zerolog.Logger) (bus.Config, error) {
 	var err error
 	if c.SigningSeedFile != "" {
 		if cfg.Signer, err = bus.LoadSigner(c.SigningSeedFile); err != nil {
-			return nil, daemon.WithExitCode(fmt.Errorf("PGRESYNC_SIGNING_SEED_FILE: %w", err), daemon.ExitUsage)
+			return cfg, daemon.WithExitCode(fmt.Errorf("PGRESYNC_SIGNING_SEED_FILE: %w", err), daemon.ExitUsage)
 		}
 	}
 	if cfg.Publishers, err = messages.ParseKeys(c.TrustedKeys); err == nil {
 		cfg.Operators, err = messages.ParseKeys(c.TriggerKeys)
 	}
 	if err != nil {
-		return nil, daemon.WithExitCode(err, daemon.ExitUsage)
+		return cfg, daemon.WithExitCode(err, daemon.ExitUsage)
 	}
 	if name == "primary" && cfg.Signer == nil {
 		log.Warn().Msg("what this node publishes is not signed: set PGRESYNC_SIGNING_SEED_FILE")
@@ -47,8 +68,10 @@ func Connect(ctx context.Context, c *settings.Common, name string, urls []string
 	if len(cfg.Operators) == 0 {
 		log.Warn().Msg("triggers are not verified, whoever may write to NATS is obeyed: set PGRESYNC_TRIGGER_KEYS")
 	}
-	return bus.Connect(ctx, cfg)
+	return cfg, nil
 }
+
+func notifier() *daemon.Notifier { return daemon.NewNotifier(os.Getenv, os.Getpid()) }
 
 // BusConfig is the link to NATS as configured; urls replace the configured ones
 // when the server is embedded. leaseTTL is the publisher's, 0 for a standby.
@@ -91,7 +114,7 @@ func (v Views) Observe(e messages.Event) {
 // serves HTTP and the service manager meanwhile.
 func Run(ctx context.Context, log zerolog.Logger, c *settings.Common, link *bus.Bus, v Views, loops ...Loop) error {
 	health := &daemon.Health{}
-	notify := daemon.NewNotifier(os.Getenv, os.Getpid())
+	notify := notifier()
 	g, ctx := errgroup.WithContext(ctx)
 	for _, l := range loops {
 		g.Go(func() error { return daemon.Keep(ctx, log, l.Name, l.Run, daemon.KeepOptions{}) })
@@ -106,7 +129,6 @@ func Run(ctx context.Context, log zerolog.Logger, c *settings.Common, link *bus.
 			return daemon.Serve(ctx, c.HTTPListen, routes(health, v), func(a net.Addr) { log.Info().Stringer("address", a).Msg("http") })
 		})
 	}
-	tell(log, notify.Ready(ctx))
 	err := g.Wait()
 	tell(log, notify.Stopping(context.WithoutCancel(ctx)))
 	if errors.Is(err, context.Canceled) {

@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"os"
 	"strings"
 	"testing"
@@ -201,6 +203,18 @@ func TestRunServesWithALoggerAndReportsTheError(t *testing.T) {
 	want := []string{"starting ", "serving ", "stopped by an error no zfs here"}
 	if diff := cmp.Diff(want, messages); diff != "" {
 		t.Errorf("log (-want +got):\n%s", diff)
+	}
+}
+
+func TestAStopIsNoErrorWhateverItCut(t *testing.T) {
+	onlyThese(t, map[string]string{"PGRESYNC_CLUSTER": "main", "PGRESYNC_NODE": "db1", "PGRESYNC_DATASET": "tank/pg"})
+	ctx, stop := context.WithCancel(t.Context())
+	err := Run(ctx, About{Name: "primary-sidecar"}, func(ctx context.Context, _ command, _ zerolog.Logger) error {
+		stop()
+		return fmt.Errorf("connect to NATS: %w", ctx.Err())
+	}, nil, io.Discard, io.Discard)
+	if err != nil {
+		t.Errorf("got %v, want an end in order (docs/exit-codes.md)", err)
 	}
 }
 

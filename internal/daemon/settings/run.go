@@ -111,7 +111,9 @@ func logged[C any](ctx context.Context, cfg C, base *Common, name string, serve 
 	log = log.With().Str(daemon.KeyCluster, string(base.Cluster)).Str(daemon.KeyNode, string(base.Node)).
 		Str(daemon.KeySidecar, strings.TrimSuffix(name, "-sidecar")).Logger()
 	log.Info().Str(daemon.KeyVersion, daemon.Version()).Msg("starting")
-	if err := serve(ctx, cfg, log); err != nil {
+	err = serve(ctx, cfg, log)
+	// Whatever it was at, a start that waits for NATS included: it was told to stop.
+	if err != nil && (ctx.Err() == nil || !errors.Is(err, context.Canceled)) {
 		log.Error().Err(err).Int(daemon.KeyExitCode, daemon.ExitCode(err)).Msg("stopped by an error")
 		return err
 	}
