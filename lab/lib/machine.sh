@@ -38,6 +38,13 @@ disk_options() {
 		-device "virtio-blk-pci,drive=$1,serial=lab-$1"
 }
 
+# forwards: as options of QEMU's network. Only what is forwarded gets in, and nothing gets out.
+forwards() {
+	local port
+	printf 'user,id=net,restrict=on'
+	for port in "${FORWARDS[@]}"; do printf ',hostfwd=tcp:127.0.0.1:%s-10.0.2.15:%s' "$port" "$port"; done
+}
+
 # machine_options: all of the machine, the same for every kind of start.
 machine_options() {
 	accelerator_options
@@ -55,8 +62,9 @@ machine_options() {
 		-device virtconsole,chardev=terminal \
 		-chardev "file,id=console,path=$WORK/console.log" -serial chardev:console \
 		-chardev "pipe,id=monitor,path=$WORK/monitor" -mon chardev=monitor,mode=control
+	((${#FORWARDS[@]} == 0)) || printf '%s\n' -netdev "$(forwards)" -device virtio-net-pci,netdev=net
 	# For experiments. Of two -cpu the last one counts.
-	printf '%s' "${PGRESYNC_LAB_QEMU-}" | tr -s ' ' '\n'
+	[[ -z ${PGRESYNC_LAB_QEMU-} ]] || tr -s ' ' '\n' <<<"$PGRESYNC_LAB_QEMU"
 }
 
 terminal_options() {

@@ -14,6 +14,7 @@ put_here() {
 	chmod -R a+rX,u+w -- "$WORK/in/$2"
 }
 
+# The command listens on this host itself: a forwarded port is there already.
 # Pools made by the command are the command's to destroy; only its mounts end with it.
 run_on_host() {
 	need_zfs_here

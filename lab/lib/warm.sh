@@ -10,7 +10,8 @@ saved_start() {
 	printf '%s/start-%s\n' "$IMAGE" "$key"
 }
 
-may_warm() { [[ $ACCELERATOR == tcg && ${PGRESYNC_LAB_COLD:-no} == no ]]; }
+# Machines with ports are few, and each set of ports would be a kind of its own.
+may_warm() { [[ $ACCELERATOR == tcg && ${PGRESYNC_LAB_COLD:-no} == no ]] && ((${#FORWARDS[@]} == 0)); }
 
 # ask COMMAND [EVENT]: to QEMU's monitor; waits for the answer, or for the event if one is named.
 ask() {
