@@ -43,7 +43,7 @@ type Page struct {
 	changed chan struct{} // closed and replaced when what follows changed
 	latest  []byte        // the model; nil until somebody looked
 	// denied is what NATS forbade since somebody began to look: it is not asked again,
-	// for each time is a line in the log.
+	// for each time is a line in the log. It holds why events are not followed, too.
 	denied map[string]error
 }
 
@@ -62,6 +62,9 @@ const (
 	askPatience  = 5 * time.Second
 	// past is how far back events are shown, as long as mostEvents allows.
 	past = 24 * time.Hour
+	// followAgain is the time between two attempts at the events: a page may be looked
+	// at for weeks, and NATS be away meanwhile.
+	followAgain = 5 * time.Second
 )
 
 // Run keeps the page up to date while somebody looks, until ctx is done.
@@ -80,8 +83,10 @@ func (p *Page) Run(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// serve follows the cluster until the last one looked away.
+// serve follows the cluster until the last one looked away. Who comes next may be
+// allowed what was forbidden until then.
 func (p *Page) serve(ctx context.Context) {
+	p.forgive()
 	ctx, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -107,21 +112,41 @@ const (
 	askEvents = "events of other nodes are"
 )
 
-// follow hears the events of all nodes.
+// follow hears the events of all nodes, until ctx is done or they are forbidden.
 func (p *Page) follow(ctx context.Context) {
-	err := p.cluster.History(ctx, time.Now().Add(-past), true, func(e messages.Event) error {
-		p.journal.note(e)
-		return nil
-	})
-	if err != nil && ctx.Err() == nil {
-		p.deny(askEvents, err)
+	again := time.NewTicker(followAgain)
+	defer again.Stop()
+	for {
+		p.deny(askEvents, nil)
+		err := p.cluster.History(ctx, time.Now().Add(-past), true, func(e messages.Event) error {
+			p.journal.note(e)
+			return nil
+		})
+		if ctx.Err() != nil {
+			return
+		}
+		if p.deny(askEvents, err); errors.Is(err, messages.ErrPermission) {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-again.C:
+		}
 	}
 }
 
+// deny remembers what cannot be known; a nil error is that it can.
 func (p *Page) deny(what string, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.denied[what] = err
+}
+
+func (p *Page) forgive() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	clear(p.denied)
 }
 
 // ask runs f unless that is known to be forbidden.
@@ -150,7 +175,8 @@ func (p *Page) refresh(ctx context.Context) {
 	b, err := json.Marshal(m)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if err != nil || bytes.Equal(b, p.latest) {
+	// Who asked may have left meanwhile, and the next one is not to see what is old by then.
+	if err != nil || p.viewers == 0 || bytes.Equal(b, p.latest) {
 		return
 	}
 	p.latest = b
@@ -226,7 +252,6 @@ func (p *Page) enter() bool {
 		return false
 	}
 	if p.viewers++; p.viewers == 1 {
-		clear(p.denied)
 		p.broadcast()
 	}
 	return true
@@ -236,7 +261,7 @@ func (p *Page) leave() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.viewers--; p.viewers == 0 {
-		p.latest = nil // who comes next is not to see what is old by then
+		p.latest = nil
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -190,9 +191,54 @@ func TestWhatIsForbiddenIsAskedOnce(t *testing.T) {
 	if got := c.asks(); got != 1 {
 		t.Errorf("asked %d times, want once: each is a line in the log", got)
 	}
-	if p.enter(); len(p.denied) != 0 {
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	if p.serve(ctx); p.denied[askNodes] != nil {
 		t.Error("who comes next may be allowed by then")
 	}
+}
+
+func TestWhatWasAskedForSomebodyWhoLeftIsNotKept(t *testing.T) {
+	p := New(Identity{Node: "db2"}, &cluster{}, nil)
+	p.enter()
+	if p.refresh(t.Context()); p.latest == nil {
+		t.Error("nothing is there for who looks")
+	}
+	p.leave()
+	if p.refresh(t.Context()); p.latest != nil {
+		t.Error("who comes next sees what is old by then")
+	}
+}
+
+// flaky is a cluster whose events can be followed at the second try.
+type flaky struct {
+	*cluster
+	tries int
+}
+
+func (f *flaky) History(ctx context.Context, since time.Time, follow bool, handle func(messages.Event) error) error {
+	if f.tries++; f.tries == 1 {
+		return errors.New("NATS is away")
+	}
+	return f.cluster.History(ctx, since, follow, handle)
+}
+
+func TestEventsAreFollowedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		p := New(Identity{Node: "db2"}, &flaky{cluster: &cluster{events: []messages.Event{{ID: "1", Type: messages.EventVerdict, Node: "db3", At: time.Now()}}}}, nil)
+		go p.follow(ctx)
+		synctest.Wait()
+		if note := p.ask(askEvents, func() error { return nil }); !strings.Contains(note, "NATS is away") {
+			t.Errorf("note %q, want why events are not known", note)
+		}
+		<-time.NewTimer(followAgain).C
+		synctest.Wait()
+		if note := p.ask(askEvents, func() error { return nil }); note != "" || len(p.journal.lines()) != 1 {
+			t.Errorf("note %q and events %v after NATS came back", note, p.journal.lines())
+		}
+	})
 }
 
 func TestAnEventThatIsNewerThanPresenceWins(t *testing.T) {
@@ -255,6 +301,28 @@ func TestEventsAreSentAsTheyChangeAndNobodyIsAskedForNobody(t *testing.T) {
 	second := next()
 	if !strings.Contains(second, "news") || strings.Contains(second, "</script>") {
 		t.Errorf("second message %s, want the event, escaped", second)
+	}
+}
+
+// The server's limits are for requests that end.
+func TestAStreamOutlivesTheServersLimits(t *testing.T) {
+	p, _ := start(t, &cluster{nodes: []messages.NodeStatus{standby("db3", time.Now())}})
+	srv := httptest.NewUnstartedServer(p.Handler())
+	srv.Config.ReadTimeout, srv.Config.WriteTimeout = 100*time.Millisecond, 100*time.Millisecond
+	srv.Start()
+	t.Cleanup(func() { srv.CloseClientConnections(); srv.Close() })
+	r, err := http.Get(srv.URL + "/events")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	late := time.AfterFunc(10*time.Second, func() { r.Body.Close() })
+	defer late.Stop()
+	began := time.Now()
+	for lines := bufio.NewScanner(r.Body); time.Since(began) < 500*time.Millisecond; {
+		if !lines.Scan() {
+			t.Fatalf("the stream ended after %s: %v", time.Since(began), lines.Err())
+		}
 	}
 }
 
