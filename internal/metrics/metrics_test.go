@@ -241,6 +241,36 @@ func TestAProbeThatFailsShowsNothingOldAndHoldsUpNobody(t *testing.T) {
 var update = flag.Bool("update", false, "write docs/metrics.md")
 
 // TestDocumentation holds the table of the documentation to the code.
+// A command that hangs in the kernel does not end with its context.
+func TestALookThatCannotBeEndedIsAFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		looks, over := 0, make(chan struct{})
+		pool := Probe{Name: "pool", Look: func(context.Context) ([]Sample, error) {
+			if looks++; looks > 1 {
+				<-over
+			}
+			return Pool(messages.PoolInfo{Size: 9}), nil
+		}}
+		m := New(Target{Sidecar: messages.SidecarPrimary}, Sources{}, pool)
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- m.Run(ctx) }()
+		<-time.NewTimer(probeEvery + probePatience).C
+		if got := scrape(t, m, "pgresync_probe_success"); !strings.Contains(got, "} 1") {
+			t.Errorf("got %q while there is hope, want the last look's success", got)
+		}
+		<-time.NewTimer(probeStale).C
+		if got := scrape(t, m, "pgresync_probe_success") + scrape(t, m, "pgresync_pool"); !strings.Contains(got, "} 0") || strings.Contains(got, "pool_size") {
+			t.Errorf("got %q of a look that hangs, want a failure and nothing old", got)
+		}
+		stop()
+		close(over)
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Errorf("Run returned %v", err)
+		}
+	})
+}
+
 func TestDocumentation(t *testing.T) {
 	const page, open, shut = "../../docs/metrics.md", "<!-- begin metrics: generated from the code -->\n", "<!-- end metrics -->\n"
 	text, err := os.ReadFile(page)

@@ -16,14 +16,17 @@ type Probe struct {
 }
 
 const (
-	// probeEvery is the time between two looks, probePatience the longest one.
+	// probeEvery is the time between two looks, probePatience the longest one, if it
+	// can be ended: a zfs command that hangs in the kernel cannot. After probeStale
+	// what was seen last is no sight of now.
 	probeEvery    = 15 * time.Second
 	probePatience = 10 * time.Second
+	probeStale    = probeEvery + 2*probePatience
 )
 
 var (
 	probeOK   = describe("probe_success", "1 when the last look at this was a success; when it is 0, its metrics are absent.", "probe")
-	probeTook = describe("probe_duration_seconds", "How long the last look took.", "probe")
+	probeTook = describe("probe_duration_seconds", "How long the last look took, or has taken by now when it hangs.", "probe")
 )
 
 // probes keeps what each of them saw last.
@@ -36,8 +39,11 @@ type probes struct {
 
 type sight struct {
 	samples []Sample
-	took    time.Duration
-	err     error
+	// began is when the look under way, or the last one, did; took is the last one's.
+	began time.Time
+	took  time.Duration
+	// ok and done are the last look's; before the first has ended nothing is told.
+	ok, done bool
 }
 
 func newProbes(all []Probe) *probes { return &probes{all: all, seen: map[string]sight{}} }
@@ -69,14 +75,31 @@ func (s *probes) keepLooking(ctx context.Context, p Probe) {
 func (s *probes) look(ctx context.Context, p Probe) {
 	ctx, cancel := context.WithTimeout(ctx, probePatience)
 	defer cancel()
-	began := time.Now()
+	began := s.begin(p.Name)
 	samples, err := p.Look(ctx)
 	if err != nil {
 		samples = nil // half of what is there would look like less being there
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.seen[p.Name] = sight{samples, time.Since(began), err}
+	s.seen[p.Name] = sight{samples, began, time.Since(began), err == nil, true}
+}
+
+func (s *probes) begin(name string) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	last := s.seen[name]
+	last.began = time.Now()
+	s.seen[name] = last
+	return last.began
+}
+
+// now is the sight as it is told: a look that hangs is one that failed.
+func (g sight) now() (told sight, known bool) {
+	if since := time.Since(g.began); since > probeStale {
+		return sight{took: since}, true
+	}
+	return g, g.done
 }
 
 // Describe describes nothing: which metrics there are depends on what was seen.
@@ -91,6 +114,8 @@ func (s *probes) Collect(ch chan<- prometheus.Metric) {
 		if !looked {
 			continue
 		}
-		send(ch, append([]Sample{truth(probeOK, last.err == nil, p.Name), gauge(probeTook, last.took.Seconds(), p.Name)}, last.samples...))
+		if told, known := last.now(); known {
+			send(ch, append([]Sample{truth(probeOK, told.ok, p.Name), gauge(probeTook, told.took.Seconds(), p.Name)}, told.samples...))
+		}
 	}
 }
