@@ -43,6 +43,9 @@ func build(id Identity, f *operator.Facts, j *journal) model {
 		Cluster: id.Cluster, Node: id.Node, Sidecar: id.Sidecar, Version: id.Version,
 		Nodes: operator.Rows(f), Uploads: running(f.Streams), Events: j.lines(),
 	}
+	if m.Nodes == nil {
+		m.Nodes = []operator.Row{} // the browser wants a list
+	}
 	if f.Lease != nil {
 		m.Publisher = f.Lease.Node
 	}

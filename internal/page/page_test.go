@@ -198,6 +198,14 @@ func TestWhatIsForbiddenIsAskedOnce(t *testing.T) {
 	}
 }
 
+func TestAClusterOfNobodyIsAList(t *testing.T) {
+	p := New(Identity{Node: "db1"}, &cluster{}, nil)
+	p.enter()
+	if p.refresh(t.Context()); !strings.Contains(string(p.latest), `"nodes":[]`) {
+		t.Errorf("got %s, want no nodes, which a script can go through", p.latest)
+	}
+}
+
 func TestWhatWasAskedForSomebodyWhoLeftIsNotKept(t *testing.T) {
 	p := New(Identity{Node: "db2"}, &cluster{}, nil)
 	p.enter()
