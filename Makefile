@@ -155,8 +155,8 @@ test-layouts: lab-binaries ## whether the WAL travels, for each layout, in the l
 	$(call world,TestWhetherTheWALTravels,layouts)
 
 .PHONY: test-newcomer
-test-newcomer: lab-binaries ## docs/getting-started.md, command by command, in the lab
-	$(call world,TestNewcomer,newcomer,--put docs/getting-started.md)
+test-newcomer: lab-binaries ## docs/getting-started.md and docs/doctor.md, command by command, in the lab
+	$(call world,TestNewcomer,newcomer,--put docs/getting-started.md --put docs/doctor.md)
 
 .PHONY: test-cures
 test-cures: lab-binaries ## damaged data replaced without a transfer, another log on the same timeline found, in the lab
@@ -212,13 +212,20 @@ test-stream-faults: ## faults of the data plane at full size: leaders that step 
 	PGRESYNC_TEST_STREAM_MIB=$(STREAM_MIB) PGRESYNC_TEST_STREAM_ROUNDS=$(STREAM_ROUNDS) PGRESYNC_TEST_STREAM_KILLS=$(STREAM_KILLS) \
 		$(GO) test -count 1 -timeout 3h -v -run 'TestLeadersThatKeepSteppingDown|TestWriterAndReaderAreKilled|TestServerIsKilled' ./internal/stream
 
-# Where `make test-page` leaves screenshots; docs has them in the repository.
+.PHONY: test-page
+test-page: ## the status page in a real Chromium, which it installs on Debian
+	@scripts/prerequisites chromium
+	PGRESYNC_TEST_PAGE=1 $(GO) test -count 1 -timeout 10m -v ./e2e/page
+
+# The first of the four ports by which test-shown looks into the lab, and where its pictures go; docs has them in the repository.
+SHOWN_PORT ?= 19101
 SCREENSHOTS ?= $(CURDIR)/docs
 
-.PHONY: test-page
-test-page: ## the status page in a real Chromium, which it installs on Debian; writes its screenshots anew
+.PHONY: test-shown
+test-shown: lab-binaries ## a cluster in the lab, looked at from here: its page in a Chromium, the dashboard's panels by a Prometheus; makes the pictures anew
 	@scripts/prerequisites chromium
-	PGRESYNC_TEST_PAGE=1 PGRESYNC_SCREENSHOTS='$(SCREENSHOTS)' $(GO) test -count 1 -timeout 10m -v ./e2e/page
+	GO='$(GO)' scripts/shown $(SHOWN_PORT) '$(SCREENSHOTS)' $(LAB_FLAGS) --timeout $(LAB_TIMEOUT) $(PUT) --put bin/e2e.test \
+		--artifacts '$(ARTIFACTS)/shown'
 
 .PHONY: test-lab
 test-lab: ## all that needs ZFS, in the lab: a machine with real OpenZFS

@@ -15,20 +15,30 @@ import (
 	"github.com/pgresync/pgresync/internal/command"
 )
 
-// TestNewcomer gives the commands of docs/getting-started.md, as they stand there,
-// to two clean nodes, and holds what the page shows against what they print. The
-// page with the true output is left among the results.
+// TestNewcomer gives the commands of docs/getting-started.md, and then those of
+// docs/doctor.md, as they stand there, to two clean nodes, and holds what the pages
+// show against what they print. The pages with the true output are left among the
+// results.
 func TestNewcomer(t *testing.T) {
 	bin, out := requireLab(t)
-	page, err := os.ReadFile(filepath.Join(bin, "getting-started.md"))
-	must(t, err)
 	w, err := world.New(t.Context(), world.Options{Nodes: []string{"db1", "db2"}, Bin: bin, Out: out, Tail: tail})
 	must(t, err)
 	t.Cleanup(func() {
 		must(t, w.Close())
 		_ = command.Command{Path: "userdel", Args: []string{"pgresync"}}.Run(context.WithoutCancel(t.Context())) // there is none after an early failure
 	})
-	var printed, written []string
+	if got := strings.Join(follow(t, w, bin, out, "getting-started.md"), " "); !strings.Contains(got, "streaming") {
+		t.Errorf("at the end of the page: %q, want a standby that streams", got)
+	}
+	follow(t, w, bin, out, "doctor.md")
+}
+
+// follow does what a page says, and returns what its last command printed.
+func follow(t *testing.T, w *world.World, bin, out, name string) (printed []string) {
+	t.Helper()
+	page, err := os.ReadFile(filepath.Join(bin, name))
+	must(t, err)
+	var written []string
 	for _, b := range blocks(string(page)) {
 		switch b.kind {
 		case "text":
@@ -43,10 +53,8 @@ func TestNewcomer(t *testing.T) {
 		}
 		written = append(written, b.raw)
 	}
-	must(t, os.WriteFile(filepath.Join(out, "getting-started.md"), []byte(strings.Join(written, "")), 0o600))
-	if got := strings.Join(printed, " "); !strings.Contains(got, "streaming") {
-		t.Errorf("at the end of the page: %q, want a standby that streams", got)
-	}
+	must(t, os.WriteFile(filepath.Join(out, name), []byte(strings.Join(written, "")), 0o600))
+	return printed
 }
 
 // block is a piece of a page: prose, or what stands between two fences.

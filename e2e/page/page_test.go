@@ -2,11 +2,13 @@ package page_test
 
 import (
 	"context"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -170,17 +172,6 @@ func (b tab) shoot(name string) {
 	}
 }
 
-// TestScreenshots takes them of a cluster that says nothing nasty.
-func TestScreenshots(t *testing.T) {
-	b := browser(t)
-	b.do(chromedp.Navigate(serve(t, &cluster{moved: 3 << 30})), chromedp.EmulateViewport(1200, 900))
-	b.becomes(`document.querySelectorAll(".node").length === 4 && document.querySelectorAll("#events li").length === 4`)
-	b.shoot("page.png")
-	b.do(chromedp.EmulateViewport(360, 740, chromedp.EmulateScale(2)))
-	b.becomes(`innerWidth === 360`)
-	b.shoot("page-phone.png")
-}
-
 func TestStatusPageInARealBrowser(t *testing.T) {
 	b := browser(t)
 	c := &cluster{moved: 2 << 30, text: nasty}
@@ -207,6 +198,27 @@ func TestStatusPageInARealBrowser(t *testing.T) {
 
 	keyboard(b)
 	phone(b)
+}
+
+// A browser does not try again by itself after such an answer.
+func TestThePageComesBackAfterARefusal(t *testing.T) {
+	b := browser(t)
+	p := page.New(page.Identity{Cluster: "main", Node: "db1", Sidecar: messages.SidecarPrimary, Version: "v1.0.0"}, &cluster{}, nil)
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); _ = p.Run(ctx) }()
+	var asked atomic.Int32
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/events" && asked.Add(1) == 1 {
+			http.Error(w, "32 viewers are looking already", http.StatusServiceUnavailable)
+			return
+		}
+		p.Handler().ServeHTTP(w, r)
+	}))
+	t.Cleanup(func() { srv.CloseClientConnections(); srv.Close(); stop(); <-done })
+	b.do(chromedp.Navigate(srv.URL))
+	b.becomes(`document.querySelector("#live").textContent.startsWith("connection lost")`)
+	b.becomes(`document.querySelector("#live").textContent === "live" && document.querySelectorAll(".node").length === 4`)
 }
 
 // keyboard does without a mouse.
