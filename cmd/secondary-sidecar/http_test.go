@@ -15,7 +15,7 @@ func newNode(t *testing.T) {
 	zfs := zfstest.Fake(t)
 	zfs.InPath(t)
 	for key, value := range map[string]string{
-		"CLUSTER": "main", "NODE": "db2", "DATASET": string(zfs.Root) + "/pg", "NATS_URL": natstest.Run(t).URL(),
+		"CLUSTER": "main", "UNSIGNED": "documents,triggers", "NODE": "db2", "DATASET": string(zfs.Root) + "/pg", "NATS_URL": natstest.Run(t).URL(),
 		"PG_CONNINFO": "host=" + t.TempDir() + " user=postgres", "PG_BIN_DIR": pgtest.BinDir(t), "CHECK_INTERVAL": "1s",
 	} {
 		t.Setenv("PGRESYNC_"+key, value)

@@ -207,7 +207,7 @@ func TestRunServesWithALoggerAndReportsTheError(t *testing.T) {
 }
 
 func TestAStopIsNoErrorWhateverItCut(t *testing.T) {
-	onlyThese(t, map[string]string{"PGRESYNC_CLUSTER": "main", "PGRESYNC_NODE": "db1", "PGRESYNC_DATASET": "tank/pg"})
+	onlyThese(t, map[string]string{"PGRESYNC_CLUSTER": "main", "PGRESYNC_NODE": "db1", "PGRESYNC_DATASET": "tank/pg", "PGRESYNC_UNSIGNED": "documents,triggers"})
 	ctx, stop := context.WithCancel(t.Context())
 	err := Run(ctx, About{Name: "primary-sidecar"}, func(ctx context.Context, _ command, _ zerolog.Logger) error {
 		stop()
