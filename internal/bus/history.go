@@ -28,12 +28,17 @@ func (b *Bus) History(ctx context.Context, since time.Time, follow bool, handle 
 // names, and who may make them under any name, for which permissions have no finer
 // word, may alter those of others.
 func (b *Bus) history(ctx context.Context, since time.Time, follow bool, handle func(messages.Event) error) error {
-	var news chan *nats.Msg
+	news := make(chan struct{}, 1)
 	if follow {
 		// Before the first look, so that nothing comes in between unseen. A full channel
-		// loses nothing: what comes is only a reason to look.
-		news = make(chan *nats.Msg, 1)
-		sub, err := b.control.nc.ChanSubscribe(b.names.Events(), news)
+		// loses nothing: what comes is only a reason to look. (The client would report a
+		// channel of messages that is full as a slow consumer, each time.)
+		sub, err := b.control.nc.Subscribe(b.names.Events(), func(*nats.Msg) {
+			select {
+			case news <- struct{}{}:
+			default:
+			}
+		})
 		if err != nil {
 			return err
 		}
@@ -64,7 +69,7 @@ func (b *Bus) history(ctx context.Context, since time.Time, follow bool, handle 
 // lookAgain is for events that came while the connection was away.
 const lookAgain = 5 * time.Second
 
-func awaitNews(ctx context.Context, news <-chan *nats.Msg) error {
+func awaitNews(ctx context.Context, news <-chan struct{}) error {
 	t := time.NewTimer(lookAgain)
 	defer t.Stop()
 	select {

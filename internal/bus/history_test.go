@@ -3,10 +3,12 @@ package bus_test
 import (
 	"context"
 	"errors"
+	"strconv"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go"
 
 	"github.com/pgresync/pgresync/internal/natstest"
 	"github.com/pgresync/pgresync/messages"
@@ -64,5 +66,41 @@ func TestHistoryEndsWithTheLastEventOrFollows(t *testing.T) {
 	seen, err := b.LastSeen(t.Context())
 	if err != nil || len(seen) != 2 || time.Since(seen["db3"]) > time.Minute || !seen["db3"].After(seen["db2"]) {
 		t.Errorf("seen %v, %v", seen, err)
+	}
+}
+
+// Whoever takes his time with an event is behind, and loses nothing.
+func TestWhoFollowsSlowlyIsNoFault(t *testing.T) {
+	s := natstest.Run(t)
+	var f faults
+	b := node(t, s, "db2", reportTo(&f))
+	read, next := make(chan string, 16), make(chan struct{})
+	run(t, func(ctx context.Context) error {
+		return b.History(ctx, time.Now().Add(-time.Minute), true, func(e messages.Event) error {
+			read <- e.Text
+			select {
+			case <-next:
+			case <-ctx.Done():
+			}
+			return nil
+		})
+	})
+	var want []string
+	for i := range 10 {
+		want = append(want, strconv.Itoa(i))
+		if err := b.Publish(t.Context(), someEvent("db2", want[i])); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var got []string
+	for range want {
+		got = append(got, receive(t, read, "an event"))
+		next <- struct{}{}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("events (-want +got):\n%s", diff)
+	}
+	if n := f.count(messages.ErrUnavailable) + f.count(nats.ErrSlowConsumer); n != 0 {
+		t.Errorf("%d faults were reported, want none", n)
 	}
 }
