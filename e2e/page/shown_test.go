@@ -60,6 +60,7 @@ func addresses(first int) []string {
 
 // end tells the lab that all was seen.
 func end(t *testing.T, port int) {
+	t.Helper()
 	c, err := (&net.Dialer{}).DialContext(context.WithoutCancel(t.Context()), "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 	if err != nil {
 		t.Log("the lab was not told to end: ", err)

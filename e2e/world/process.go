@@ -111,15 +111,14 @@ func (p *Process) Kill9() {
 }
 
 // Stop asks the child to end, and kills it when it has not done so after a while,
-// which is an error; so is an end with another status than 0.
+// which is an error; so is an end with another status than 0. A program in Go leaves
+// in its log what it was at.
 func (p *Process) Stop() error {
-	const patience = 30 * time.Second
+	const patience, words = 30 * time.Second, 10 * time.Second
 	p.Signal(syscall.SIGTERM)
-	t := time.NewTimer(patience)
-	defer t.Stop()
-	select {
-	case <-p.done:
-	case <-t.C:
+	if !p.endsWithin(patience) {
+		p.Signal(syscall.SIGQUIT)
+		_ = p.endsWithin(words) // or else it is killed without a word
 		p.Kill9()
 		return fmt.Errorf("stop %s: it did not end within %s of SIGTERM and was killed", p.name, patience)
 	}
@@ -127,6 +126,17 @@ func (p *Process) Stop() error {
 		return fmt.Errorf("stop %s: %w", p.name, p.err)
 	}
 	return nil
+}
+
+func (p *Process) endsWithin(limit time.Duration) bool {
+	t := time.NewTimer(limit)
+	defer t.Stop()
+	select {
+	case <-p.done:
+		return true
+	case <-t.C:
+		return false
+	}
 }
 
 // tee writes to a file and hands every whole line on.

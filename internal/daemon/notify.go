@@ -70,7 +70,8 @@ const statusEvery = time.Second
 
 // Watchdog pets systemd's watchdog twice per period for as long as alive says so,
 // until ctx is cancelled; then it returns nil. Without a watchdog it returns nil at
-// once.
+// once. That nobody listens is no reason to stop: who does not listen does not wait
+// for it either.
 func (n *Notifier) Watchdog(ctx context.Context, alive func() bool) error {
 	if n.socket == "" || n.watchdog == 0 {
 		return nil
@@ -79,9 +80,7 @@ func (n *Notifier) Watchdog(ctx context.Context, alive func() bool) error {
 	defer tick.Stop()
 	for {
 		if alive() {
-			if err := n.send(ctx, "WATCHDOG=1"); err != nil && ctx.Err() == nil {
-				return err
-			}
+			_ = n.send(ctx, "WATCHDOG=1")
 		}
 		select {
 		case <-ctx.Done():
@@ -90,6 +89,10 @@ func (n *Notifier) Watchdog(ctx context.Context, alive func() bool) error {
 		}
 	}
 }
+
+// sendTime is for a service manager that is there and does not read: it may be
+// restarting itself, and a stop is not to wait for that.
+const sendTime = time.Second
 
 func (n *Notifier) send(ctx context.Context, state string) error {
 	if n.socket == "" {
@@ -100,7 +103,9 @@ func (n *Notifier) send(ctx context.Context, state string) error {
 	if err != nil {
 		return fmt.Errorf("notify systemd on %s: %w", n.socket, err)
 	}
-	_, err = conn.Write([]byte(state))
+	if err = conn.SetWriteDeadline(time.Now().Add(sendTime)); err == nil {
+		_, err = conn.Write([]byte(state))
+	}
 	if cerr := conn.Close(); err == nil {
 		err = cerr
 	}

@@ -2,7 +2,9 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"net"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -90,6 +92,32 @@ func TestNotifierIsSilentOutsideSystemd(t *testing.T) {
 	}
 	if err := other.Ready(t.Context()); err == nil {
 		t.Error("a socket that is not there: want an error")
+	}
+}
+
+// The kernel keeps some messages for who does not read, and then lets the sender wait.
+func TestNobodyWaitsForAManagerThatDoesNotRead(t *testing.T) {
+	t.Parallel() // it takes one of the clock's seconds
+	socket, _ := systemd(t)
+	n := NewNotifier(env(map[string]string{"NOTIFY_SOCKET": socket}), 1)
+	done := make(chan error, 1)
+	go func() {
+		for {
+			if err := n.Status(t.Context(), "idle"); err != nil {
+				done <- err
+				return
+			}
+		}
+	}()
+	late := time.NewTimer(time.Minute)
+	defer late.Stop()
+	select {
+	case err := <-done:
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Error(err)
+		}
+	case <-late.C:
+		t.Fatal("it waits for ever")
 	}
 }
 
