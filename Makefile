@@ -217,14 +217,15 @@ test-page: ## the status page in a real Chromium, which it installs on Debian
 	@scripts/prerequisites chromium
 	PGRESYNC_TEST_PAGE=1 $(GO) test -count 1 -timeout 10m -v ./e2e/page
 
-# The first of the four ports by which test-shown looks into the lab, and where its pictures go; docs has them in the repository.
+# How many nodes test-shown has, up to three; the first of the ports by which it looks into the lab; where its pictures go.
+SHOWN_NODES ?= 3
 SHOWN_PORT ?= 19101
 SCREENSHOTS ?= $(CURDIR)/docs
 
 .PHONY: test-shown
 test-shown: lab-binaries ## a cluster in the lab, looked at from here: its page in a Chromium, the dashboard's panels by a Prometheus; makes the pictures anew
 	@scripts/prerequisites chromium
-	GO='$(GO)' scripts/shown $(SHOWN_PORT) '$(SCREENSHOTS)' $(LAB_FLAGS) --timeout $(LAB_TIMEOUT) $(PUT) --put bin/e2e.test \
+	GO='$(GO)' scripts/shown $(SHOWN_NODES) $(SHOWN_PORT) '$(SCREENSHOTS)' $(LAB_FLAGS) --timeout $(LAB_TIMEOUT) $(PUT) --put bin/e2e.test \
 		--artifacts '$(ARTIFACTS)/shown'
 
 .PHONY: test-lab

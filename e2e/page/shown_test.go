@@ -4,6 +4,7 @@ import (
 	"context"
 	_ "embed" // the drawing
 	"encoding/json"
+	"fmt"
 	"math"
 	"net"
 	"net/http"
@@ -21,9 +22,9 @@ import (
 
 const (
 	// scrapeEvery is also what the drawing resolves.
-	scrapeEvery = 5 * time.Second
+	scrapeEvery = 10 * time.Second
 	// The cluster runs in an emulated machine, beside whatever else the host does.
-	lengthy = 25 * time.Minute
+	lengthy = 40 * time.Minute
 )
 
 // TestARealCluster looks at the one that e2e.TestShown keeps busy in the lab: at its
@@ -32,27 +33,28 @@ const (
 // something to show.
 func TestARealCluster(t *testing.T) {
 	first, err := strconv.Atoi(os.Getenv("PGRESYNC_TEST_SHOWN"))
-	if err != nil {
+	nodes, nerr := strconv.Atoi(os.Getenv("PGRESYNC_TEST_SHOWN_NODES"))
+	if err != nil || nerr != nil {
 		t.Skip("a cluster in the lab is needed: make test-shown")
 	}
 	b := browser(t)
-	t.Cleanup(func() { end(t, first+3) })
-	prometheus := promtest.Start(t, scrapeEvery, "../../contrib/prometheus/alerts.yml", addresses(first))
-	prometheus.Until(t, "pgresync_ready == 1", 3, lengthy)
+	t.Cleanup(func() { end(t, first+nodes) })
+	prometheus := promtest.Start(t, scrapeEvery, "../../contrib/prometheus/alerts.yml", addresses(first, nodes))
+	prometheus.Until(t, "pgresync_ready == 1", nodes, lengthy)
 	began := time.Now()
-	b.do(chromedp.EmulateViewport(1200, 900), chromedp.Navigate("http://"+addresses(first)[0]))
-	shootTheTransfer(b)
-	// Two seeds, what the operator asked for, and what the sidecar found by itself.
-	prometheus.Until(t, `sum(pgresync_resyncs_total{outcome="rejoined"}) >= 5`, 1, lengthy)
+	b.do(chromedp.EmulateViewport(1200, 900), chromedp.Navigate("http://"+addresses(first, nodes)[0]))
+	shootTheTransfer(b, nodes)
+	// The seeds, what the operator asked for, and what the sidecar found by itself.
+	prometheus.Until(t, fmt.Sprintf(`sum(pgresync_resyncs_total{outcome="rejoined"}) >= %d`, 2*(nodes-1)+1), 1, lengthy)
 	prometheus.Until(t, `sum(pgresync_resyncs_started_total{reason="wal-gone"}) >= 1`, 1, lengthy)
 	now := time.Now()
 	panels := ask(t, prometheus, began, now)
 	shootTheDashboard(b, panels, began, now)
 }
 
-func addresses(first int) []string {
+func addresses(first, nodes int) []string {
 	var out []string
-	for i := range 3 {
+	for i := range nodes {
 		out = append(out, net.JoinHostPort("127.0.0.1", strconv.Itoa(first+i)))
 	}
 	return out
@@ -70,10 +72,10 @@ func end(t *testing.T, port int) {
 }
 
 // shootTheTransfer catches a standby in the middle of one.
-func shootTheTransfer(b tab) {
+func shootTheTransfer(b tab, nodes int) {
 	b.t.Helper()
-	const half = `[...document.querySelectorAll("#standbys progress")].some(p => p.value > p.max / 4 && p.value < p.max * 0.9) &&
-		document.querySelectorAll(".node").length === 3 && document.querySelectorAll("#uploads progress").length > 0 && document.querySelectorAll("#events li").length > 3`
+	half := `[...document.querySelectorAll("#standbys progress")].some(p => p.value > p.max / 4 && p.value < p.max * 0.9) &&
+		document.querySelectorAll(".node").length === ` + strconv.Itoa(nodes) + ` && document.querySelectorAll("#uploads progress").length > 0 && document.querySelectorAll("#events li").length > 3`
 	b.do(chromedp.Poll[chromedp.Void](half, chromedp.WithPollingInterval(200*time.Millisecond), chromedp.WithPollingTimeout(lengthy)))
 	b.shoot("page.png")
 	b.do(chromedp.EmulateViewport(360, 740, chromedp.EmulateScale(2)))
@@ -102,7 +104,7 @@ type curve struct {
 func ask(t *testing.T, s promtest.Server, from, to time.Time) []drawn {
 	t.Helper()
 	var out []drawn
-	for _, p := range promtest.Panels(t, "../../contrib/grafana/pgresync.json", "30s") {
+	for _, p := range promtest.Panels(t, "../../contrib/grafana/pgresync.json", "1m") {
 		d := drawn{Title: p.Title, Type: p.Type, Unit: p.Unit, Place: place(p.Place)}
 		for _, target := range p.Targets {
 			answer, err := s.Range(t.Context(), target.Expr, from, to, scrapeEvery)
