@@ -27,6 +27,8 @@ type Control struct {
 	Start, Stop, Status []string
 	// User is whom the commands run as, "" for ourselves.
 	User string
+	// Via runs systemctl for who may not, nil for nobody.
+	Via command.Executor
 }
 
 // claim is what a controller says of the server. It is never the last word.
@@ -51,7 +53,7 @@ func (c Control) controller() (controller, error) {
 	case c.Unit != "" && commands > 0:
 		return nil, errors.New("control PostgreSQL: a unit and commands are given; want one or the other")
 	case c.Unit != "":
-		return newUnit(c.Unit)
+		return newUnit(c.Unit, c.Via)
 	case commands > 0:
 		return newCommands(c)
 	}

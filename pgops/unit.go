@@ -12,25 +12,28 @@ import (
 )
 
 // unit is a systemd service.
-type unit struct{ name string }
+type unit struct {
+	name string
+	via  command.Executor
+}
 
 // unitName is systemd.unit(5)'s alphabet; what systemd calls escapes has backslashes.
 var unitName = regexp.MustCompile(`^[A-Za-z0-9:_.\\][A-Za-z0-9:_.\\@-]*\.service$`)
 
-func newUnit(name string) (controller, error) {
+func newUnit(name string, via command.Executor) (controller, error) {
 	if !strings.HasSuffix(name, ".service") {
 		name += ".service"
 	}
 	if !unitName.MatchString(name) {
 		return nil, fmt.Errorf("control PostgreSQL: systemd unit %q: want the name of a service", name)
 	}
-	return unit{name}, nil
+	return unit{name, via}, nil
 }
 
 func (u unit) String() string { return "unit " + u.name }
 
 func (u unit) systemctl(args ...string) command.Command {
-	return command.Command{Path: "systemctl", Args: append(args, u.name), Dir: "/"}
+	return command.Command{Path: "systemctl", Args: append(args, u.name), Dir: "/", Via: u.via}
 }
 
 // start returns when systemd thinks that the unit is up, which for Debian's

@@ -32,7 +32,7 @@ func TestParseShow(t *testing.T) {
 		"not even the states": {"MainPID=1\n", false, 0, true, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := unit{"pg.service"}.parse(tt.out)
+			got, err := unit{name: "pg.service"}.parse(tt.out)
 			if (err != nil) != tt.err || tt.kind != nil && !errors.Is(err, tt.kind) {
 				t.Fatalf("got error %v, want one: %v (%v)", err, tt.err, tt.kind)
 			}

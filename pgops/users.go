@@ -16,9 +16,9 @@ const maxUsers = 8
 
 // UsersOf names the processes that keep what is mounted at the given places from
 // being unmounted: with a working directory, root, program or open file there.
-// PostgreSQL's own and this one are left out. It names whom it may see: others'
+// PostgreSQL's own, this one and those excepted are left out. It names whom it may see: others'
 // processes take root. Where there is no /proc the answer is empty.
-func UsersOf(mountpoints []string) []string {
+func UsersOf(mountpoints []string, except ...int) []string {
 	devices := map[uint64]string{}
 	for _, m := range mountpoints {
 		if info, err := os.Stat(m); err == nil {
@@ -28,12 +28,12 @@ func UsersOf(mountpoints []string) []string {
 	dirs, _ := filepath.Glob("/proc/[0-9]*") // the pattern is valid
 	var out []string
 	for _, dir := range dirs {
-		pid := filepath.Base(dir)
-		if pid == strconv.Itoa(os.Getpid()) || fromPostgres(dir) {
+		pid, err := strconv.Atoi(filepath.Base(dir))
+		if err != nil || pid == os.Getpid() || slices.Contains(except, pid) || fromPostgres(dir) {
 			continue
 		}
 		if at, how := usedBy(dir, devices); at != "" {
-			out = append(out, fmt.Sprintf("%s (process %s, %s in %s)", commandOf(dir), pid, how, at))
+			out = append(out, fmt.Sprintf("%s (process %d, %s in %s)", commandOf(dir), pid, how, at))
 		}
 	}
 	slices.Sort(out)

@@ -31,6 +31,8 @@ type Options struct {
 	Env []string
 	// Credential is the operating system user to run them as; nil is our own.
 	Credential *command.Credential
+	// Via runs the programs instead of this process; it finds them by their names.
+	Via command.Executor
 }
 
 // ZFS runs zfs commands. It is safe for concurrent use; it holds no lock over
@@ -42,8 +44,11 @@ type ZFS struct {
 
 // New does not run anything; Probe tells whether ZFS is usable.
 func New(opts Options) *ZFS {
-	opts.ZFS = program(opts.ZFS, "zfs")
-	opts.Zpool = program(opts.Zpool, "zpool")
+	if opts.Via != nil {
+		opts.ZFS, opts.Zpool = "zfs", "zpool"
+	} else {
+		opts.ZFS, opts.Zpool = program(opts.ZFS, "zfs"), program(opts.Zpool, "zpool")
+	}
 	return &ZFS{opts: opts}
 }
 
@@ -58,7 +63,7 @@ func program(path, name string) string {
 }
 
 func (z *ZFS) command(path string, args ...string) command.Command {
-	return command.Command{Path: path, Args: args, Env: z.opts.Env, Credential: z.opts.Credential}
+	return command.Command{Path: path, Args: args, Env: z.opts.Env, Credential: z.opts.Credential, Via: z.opts.Via}
 }
 
 // act is what is being done, to what: the first half of every error.

@@ -55,7 +55,7 @@ func foresee(ctx context.Context, cfg Config, link *bus.Bus, zfs *zfsops.ZFS, db
 	}
 	client := bus.NewClient(link)
 	svc := secondary.New(serviceConfig(cfg), secondary.Deps{
-		ZFS: zfs, Database: db, Follower: db, Postgres: postgres{cfg, pgops.NewPreparer(cfg.PG.BinDir)}, Processes: processes{}, Hooks: newHooks(cfg),
+		ZFS: zfs, Database: db, Follower: db, Postgres: postgres{cfg, root{}, pgops.NewPreparer(cfg.PG.BinDir)}, Processes: processes{}, Hooks: newHooks(cfg),
 		Primary: publisher{client, link}, Estimates: client, Announce: link, Now: time.Now, Log: zerolog.Nop(),
 	})
 	return svc.Foresee(ctx)

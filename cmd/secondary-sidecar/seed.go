@@ -17,7 +17,6 @@ import (
 	"github.com/pgresync/pgresync/internal/sidecar"
 	"github.com/pgresync/pgresync/messages"
 	"github.com/pgresync/pgresync/pgops"
-	"github.com/pgresync/pgresync/zfsops"
 )
 
 // seedVerb is for HA managers and scripts that start PostgreSQL themselves.
@@ -35,14 +34,23 @@ func seed(ctx context.Context, cfg Config, args []string, stdout io.Writer) erro
 	if err != nil {
 		return daemon.WithExitCode(err, daemon.ExitUsage)
 	}
+	log, err := daemon.NewLogger(stdout, cfg.Log.Format, cfg.Log.Level)
+	if err != nil {
+		return err
+	}
+	if os.Geteuid() != 0 {
+		cfg.SeparatePrivileges = false // there are none, and a sidecar may do the work
+	}
+	return separate(ctx, cfg, append([]string{"seed"}, args...), log, func(ctx context.Context, p root) error {
+		return seedAs(ctx, cfg, p, r, timeout, log)
+	})
+}
+
+func seedAs(ctx context.Context, cfg Config, p root, r messages.OperatorRequest, timeout time.Duration, log zerolog.Logger) error {
 	if timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, timeout, fmt.Errorf("it took longer than --timeout=%s", timeout))
 		defer cancel()
-	}
-	log, err := daemon.NewLogger(stdout, cfg.Log.Format, cfg.Log.Level)
-	if err != nil {
-		return err
 	}
 	dial, cancel := context.WithTimeout(ctx, seedDial)
 	defer cancel()
@@ -55,10 +63,10 @@ func seed(ctx context.Context, cfg Config, args []string, stdout io.Writer) erro
 	if !errors.Is(err, errNoSidecar) {
 		return err
 	}
-	if os.Geteuid() != 0 {
+	if os.Geteuid() != 0 && p.client == nil {
 		return daemon.WithExitCode(fmt.Errorf("seed: %w on node %s, and without it only root can do this; start it, or run the command as root", err, cfg.Node), daemon.ExitUnavailable)
 	}
-	return seedAlone(ctx, cfg, link, r, log)
+	return seedAlone(ctx, cfg, p, link, r, log)
 }
 
 const (
@@ -128,8 +136,8 @@ func present(ctx context.Context, cfg Config, link *bus.Bus) error {
 }
 
 // seedAlone does it in this process.
-func seedAlone(ctx context.Context, cfg Config, link *bus.Bus, r messages.OperatorRequest, log zerolog.Logger) error {
-	zfs := zfsops.New(zfsops.Options{})
+func seedAlone(ctx context.Context, cfg Config, p root, link *bus.Bus, r messages.OperatorRequest, log zerolog.Logger) error {
+	zfs := p.zfs()
 	if _, err := zfs.Probe(ctx); err != nil {
 		return err
 	}
@@ -141,7 +149,7 @@ func seedAlone(ctx context.Context, cfg Config, link *bus.Bus, r messages.Operat
 	if err := link.Provision(ctx); err != nil {
 		return fmt.Errorf("seed: %w", err)
 	}
-	svc, _, err := newService(cfg, link, zfs, db, log)
+	svc, _, err := newService(cfg, p, link, zfs, db, log)
 	if err != nil {
 		return err
 	}

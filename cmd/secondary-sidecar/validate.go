@@ -49,6 +49,9 @@ func (c *Config) Validate() error {
 	for _, name := range c.KeepFiles {
 		add("KEEP_FILES", checkKept(name))
 	}
+	if c.SeparatePrivileges {
+		add("SEPARATE_PRIVILEGES", c.checkSeparation())
+	}
 	if c.BackoffMax < c.BackoffMin {
 		add("BACKOFF_MAX", fmt.Errorf("%s is less than PGRESYNC_BACKOFF_MIN, %s", c.BackoffMax, c.BackoffMin))
 	}

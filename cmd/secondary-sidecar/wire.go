@@ -81,13 +81,14 @@ func (s server) Stop(ctx context.Context, immediate bool) error {
 }
 
 // processes are this host's.
-type processes struct{}
+type processes struct{ root }
 
-func (processes) UsersOf(mountpoints []string) []string { return pgops.UsersOf(mountpoints) }
+func (p processes) UsersOf(mountpoints []string) []string { return p.usersOf(mountpoints) }
 
 // postgres makes servers and standbys as configured.
 type postgres struct {
-	cfg Config
+	cfg  Config
+	root root
 	pgops.Preparer
 }
 
@@ -100,7 +101,7 @@ func (p postgres) Server(dir string) (secondary.Server, error) {
 }
 
 func (p postgres) control() pgops.Control {
-	c := pgops.Control{Unit: p.cfg.PGUnit, Start: p.cfg.PGStartCommand, Stop: p.cfg.PGStopCommand, Status: p.cfg.PGStatusCommand}
+	c := pgops.Control{Unit: p.cfg.PGUnit, Start: p.cfg.PGStartCommand, Stop: p.cfg.PGStopCommand, Status: p.cfg.PGStatusCommand, Via: p.root.executor()}
 	if len(c.Start) > 0 {
 		c.User = p.cfg.PGCommandUser
 	}
@@ -114,10 +115,14 @@ func (p postgres) Major(ctx context.Context) (int, error) {
 func (p postgres) Owner() (uid, gid int, err error) { return pgops.LookupUser(p.cfg.PGUser) }
 
 func serve(ctx context.Context, cfg Config, log zerolog.Logger) error {
+	return separate(ctx, cfg, nil, log, func(ctx context.Context, r root) error { return serveAs(ctx, cfg, r, log) })
+}
+
+func serveAs(ctx context.Context, cfg Config, r root, log zerolog.Logger) error {
 	// One stream at a time, in parts twice as large as publishers usually make them: a
 	// limit below what is in use would only keep the collector busy.
 	sidecar.LimitMemory(stream.Config{MaxUploads: 1, PartSize: 32 << 20}.Memory() + sidecar.Room)
-	zfs := zfsops.New(zfsops.Options{})
+	zfs := r.zfs()
 	if _, err := zfs.Probe(ctx); err != nil {
 		return err
 	}
@@ -133,7 +138,7 @@ func serve(ctx context.Context, cfg Config, log zerolog.Logger) error {
 	if err := daemon.Keep(ctx, log, "provision", link.Provision, daemon.KeepOptions{}); err != nil {
 		return err
 	}
-	svc, v, err := newService(cfg, link, zfs, db, log)
+	svc, v, err := newService(cfg, r, link, zfs, db, log)
 	if err != nil {
 		return err
 	}
@@ -144,7 +149,7 @@ func serve(ctx context.Context, cfg Config, log zerolog.Logger) error {
 	)
 }
 
-func newService(cfg Config, link *bus.Bus, zfs *zfsops.ZFS, db *pgops.Database, log zerolog.Logger) (*secondary.Service, sidecar.Views, error) {
+func newService(cfg Config, r root, link *bus.Bus, zfs *zfsops.ZFS, db *pgops.Database, log zerolog.Logger) (*secondary.Service, sidecar.Views, error) {
 	var v sidecar.Views
 	identity, err := seal.LoadIdentity(cfg.IdentityFile, cfg.PlainStreams == "accept")
 	if err != nil {
@@ -158,7 +163,7 @@ func newService(cfg Config, link *bus.Bus, zfs *zfsops.ZFS, db *pgops.Database, 
 	}
 	client := bus.NewClient(link)
 	svc := secondary.New(serviceConfig(cfg), secondary.Deps{
-		ZFS: zfs, Database: db, Witness: db, Judge: client, Reserver: client, Follower: db, Postgres: postgres{cfg, pgops.NewPreparer(cfg.PG.BinDir)}, Processes: processes{},
+		ZFS: zfs, Database: db, Witness: db, Judge: client, Reserver: client, Follower: db, Postgres: postgres{cfg, r, pgops.NewPreparer(cfg.PG.BinDir)}, Processes: processes{r},
 		Hooks:   newHooks(cfg),
 		Primary: publisher{client, link}, Downloads: downloads{reader, identity}, Estimates: client, Announce: link, Now: time.Now, Log: log,
 		Observe: func(e messages.Event) { v.Observe(e) }, Diagnostics: newDiagnostics(cfg),
@@ -187,6 +192,10 @@ func triggers(ctx context.Context, cfg Config, link *bus.Bus, svc *secondary.Ser
 	return link.Triggers(ctx, "secondary-"+string(cfg.Node), subjects, cfg.TriggerMaxAge, svc.Trigger)
 }
 
+func stageDir(cfg Config) string {
+	return filepath.Join("/run/pgresync", strings.ReplaceAll(string(cfg.Cluster), "/", "-"), "stage")
+}
+
 func serviceConfig(cfg Config) secondary.Config {
 	mountpoints := map[messages.RelName]string{}
 	for name, path := range cfg.Mountpoints {
@@ -200,7 +209,7 @@ func serviceConfig(cfg Config) secondary.Config {
 		TrackInterval: track, TrackAlways: cfg.Track == "always",
 		Cluster: cfg.Cluster, Node: cfg.Node, Version: daemon.Version(), Dataset: cfg.Dataset, Lineage: cfg.Lineage,
 		Mountpoint: cfg.Mountpoint, Mountpoints: mountpoints,
-		StageDir:        filepath.Join("/run/pgresync", strings.ReplaceAll(string(cfg.Cluster), "/", "-"), "stage"),
+		StageDir:        stageDir(cfg),
 		PrimaryConninfo: cfg.PrimaryConninfo.Reveal(), Settings: cfg.PostgresSettings, KeepFiles: cfg.KeepFiles,
 		LowSettings: plan.SettingsPolicy(cfg.LowSettings),
 		Mode:        secondary.Mode(cfg.Mode),

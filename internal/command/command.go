@@ -46,6 +46,9 @@ type Command struct {
 	Stdin io.Reader
 	// Credential is nil for this process's own identity.
 	Credential *Credential
+	// Via runs the program instead of this process, nil for nobody. Env, Dir and
+	// Credential are then its business.
+	Via Executor
 	// WaitDelay replaces DefaultWaitDelay when it is not 0.
 	WaitDelay time.Duration
 }
@@ -67,13 +70,27 @@ func (c Command) Output(ctx context.Context) ([]byte, error) {
 	return out.buf.Bytes(), nil
 }
 
+// Attach runs the child to its end with these files as its own standard output and
+// standard error. They stay the caller's. A nil stdout is the null device, a nil
+// stderr is kept for the error.
+func (c Command) Attach(ctx context.Context, stdout, stderr *os.File) error {
+	to := streams{}
+	if stdout != nil {
+		to.out = stdout
+	}
+	if stderr != nil {
+		to.err = stderr
+	}
+	return c.finish(ctx, c.process(ctx, to, nil))
+}
+
 // run is Run with standard output going to w if that is not nil.
 func (c Command) run(ctx context.Context, w io.Writer) error {
-	p := c.process(ctx, nil)
-	if w != nil {
-		p.cmd.Stdout = w
-	}
-	feed, err := p.startFed(c.Stdin)
+	return c.finish(ctx, c.process(ctx, streams{out: w}, nil))
+}
+
+func (c Command) finish(ctx context.Context, p *process) error {
+	feed, err := p.startFed(ctx, c.Stdin)
 	if err != nil {
 		return err
 	}
@@ -83,33 +100,40 @@ func (c Command) run(ctx context.Context, w io.Writer) error {
 
 // process is one run of a Command.
 type process struct {
-	cmd    *exec.Cmd
+	child  child
+	path   string
 	ctx    func() error // the cause of the context's end, nil while it lasts
 	argv   []string
 	stderr *tail
-	killer *time.Timer
 }
 
+// child is a program that this process runs, or has run by an Executor.
+type child interface {
+	start(ctx context.Context, stdin *os.File) error
+	wait() error
+	// exitCode is -1 when there is none.
+	exitCode() int
+}
+
+// streams are where a child's output goes; an *os.File becomes the child's own. No
+// out is the null device, no err is kept for the error.
+type streams struct{ out, err io.Writer }
+
 // process prepares a run; onCancel, if any, is called when ctx ends first.
-func (c Command) process(ctx context.Context, onCancel func()) *process {
+func (c Command) process(ctx context.Context, to streams, onCancel func()) *process {
 	delay := c.WaitDelay
 	if delay == 0 {
 		delay = DefaultWaitDelay
 	}
-	cmd := exec.CommandContext(ctx, c.Path, c.Args...)
-	cmd.Env = append([]string{"PATH=" + searchPath, "LC_ALL=C"}, c.Env...)
-	cmd.Dir = c.Dir
-	cmd.WaitDelay = delay
-	cmd.SysProcAttr = c.Credential.sysProcAttr()
-	p := &process{cmd: cmd, argv: c.argv(), stderr: &tail{limit: maxStderr}}
+	p := &process{path: c.Path, argv: c.argv(), stderr: &tail{limit: maxStderr}}
 	p.ctx = func() error { return causeOf(ctx) }
-	cmd.Stderr = p.stderr
-	cmd.Cancel = func() error {
-		err := p.terminate(delay)
-		if onCancel != nil {
-			onCancel()
-		}
-		return err
+	if to.err == nil {
+		to.err = p.stderr
+	}
+	if c.Via != nil {
+		p.child = &remote{via: c.Via, path: c.Path, args: c.Args, to: to, delay: delay, onCancel: onCancel}
+	} else {
+		p.child = c.local(ctx, to, delay, onCancel)
 	}
 	return p
 }
@@ -117,19 +141,20 @@ func (c Command) process(ctx context.Context, onCancel func()) *process {
 func (c Command) argv() []string { return append([]string{c.Path}, c.Args...) }
 
 // startFed starts the child with r as its standard input.
-func (p *process) startFed(r io.Reader) (*feeder, error) {
+func (p *process) startFed(ctx context.Context, r io.Reader) (*feeder, error) {
 	var feed *feeder
+	var stdin *os.File
 	var err error
 	if file, ok := r.(*os.File); ok {
-		p.cmd.Stdin = file // the child reads it itself
+		stdin = file // the child reads it itself
 	} else if r != nil {
 		if feed, err = newFeeder(r); err != nil {
 			return nil, p.failed(err)
 		}
-		p.cmd.Stdin = feed.child
+		stdin = feed.child
 	}
-	err = p.cmd.Start()
-	children.started(p.cmd.Path, err)
+	err = p.child.start(ctx, stdin)
+	children.started(p.path, err)
 	feed.started(err == nil)
 	if err != nil {
 		return nil, p.failed(err)
@@ -137,23 +162,9 @@ func (p *process) startFed(r io.Reader) (*feeder, error) {
 	return feed, nil
 }
 
-// wait waits for the child. That a descendant keeps the pipes of a child open
-// that exited 0 is not the child's failure: pg_ctl start leaves such a
-// descendant behind, and what the child itself wrote has been read by then.
 func (p *process) wait() error {
-	err := p.waitForIt()
-	children.ended(p.cmd.Path, err)
-	return err
-}
-
-func (p *process) waitForIt() error {
-	err := p.cmd.Wait()
-	if p.killer != nil {
-		p.killer.Stop()
-	}
-	if errors.Is(err, exec.ErrWaitDelay) && p.cmd.ProcessState.Success() && p.ctx() == nil {
-		return nil
-	}
+	err := p.child.wait()
+	children.ended(p.path, err)
 	return err
 }
 
@@ -162,10 +173,7 @@ func (p *process) result(childErr, feedErr error) error {
 	if childErr == nil && feedErr == nil {
 		return nil
 	}
-	e := &Error{Argv: p.argv, ExitCode: -1, Stderr: p.stderr.String()}
-	if s := p.cmd.ProcessState; s != nil {
-		e.ExitCode = s.ExitCode()
-	}
+	e := &Error{Argv: p.argv, ExitCode: p.child.exitCode(), Stderr: p.stderr.String()}
 	// A child that ends by itself after SIGTERM hides why it had to: exec reports
 	// only its exit status then.
 	e.Cause = errors.Join(feedErr, p.ctx(), childErr)

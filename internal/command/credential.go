@@ -6,7 +6,6 @@ import (
 	"os/user"
 	"strconv"
 	"syscall"
-	"time"
 )
 
 // Credential is the operating system user that a child runs as.
@@ -46,15 +45,4 @@ func (c *Credential) sysProcAttr() *syscall.SysProcAttr {
 		attr.Credential = &syscall.Credential{Uid: c.UID, Gid: c.GID, Groups: c.Groups}
 	}
 	return attr
-}
-
-// terminate asks the child's process group to end and sees to it after delay.
-// It runs before the child has been waited for, so the group's id is still its.
-func (p *process) terminate(delay time.Duration) error {
-	pid := p.cmd.Process.Pid
-	p.killer = time.AfterFunc(delay, func() { _ = syscall.Kill(-pid, syscall.SIGKILL) })
-	if err := syscall.Kill(-pid, syscall.SIGTERM); err != nil {
-		return os.ErrProcessDone
-	}
-	return nil
 }

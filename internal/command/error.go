@@ -49,7 +49,8 @@ func (e *Error) Unwrap() error { return e.Cause }
 // Started reports whether the child ran at all.
 func (e *Error) Started() bool {
 	var exit *exec.ExitError
-	return e.ExitCode >= 0 || errors.As(e.Cause, &exit)
+	var signal *SignalError
+	return e.ExitCode >= 0 || errors.As(e.Cause, &exit) || errors.As(e.Cause, &signal)
 }
 
 // quote makes arguments with spaces, and very long ones, readable.

@@ -21,9 +21,8 @@ func (c Command) Stream(ctx context.Context) (io.ReadCloser, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	// The read end is closed at once, not after the child's end: a zfs send that
 	// blocks in the kernel on a full pipe does not die of signals (openzfs#12500).
-	p := c.process(ctx, func() { _ = r.Close() })
-	p.cmd.Stdout = w
-	feed, err := p.startFed(c.Stdin)
+	p := c.process(ctx, streams{out: w}, func() { _ = r.Close() })
+	feed, err := p.startFed(ctx, c.Stdin)
 	w.Close() //nolint:errcheck,gosec // the child has its own copy
 	if err != nil {
 		cancel(nil)
