@@ -172,7 +172,7 @@ test-modes: lab-binaries ## the modes for pools without room for two copies, in 
 
 .PHONY: test-privileges
 test-privileges: lab-binaries ## both sidecars with no more rights than docs/unprivileged.md gives them, in the lab
-	$(call world,TestPrivileges,privileges,--put bin/pgresync-sign --put docs/unprivileged.md)
+	$(call world,$(if $(filter .,$(RUN)),TestPrivileges|TestSeparation,$(RUN)),privileges,--put bin/pgresync-sign --put docs/unprivileged.md)
 
 .PHONY: test-compose
 test-compose: lab-binaries ## brings docker-compose.test.yml up in the lab and resyncs a standby in it

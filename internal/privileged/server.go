@@ -32,6 +32,8 @@ type Server struct {
 	// UsersOf names the processes that keep mount points busy.
 	UsersOf func(mountpoints []string) []string
 	Log     zerolog.Logger
+	// find is where a program is; nil is command.LookPath. A test has none run.
+	find func(name string) (string, error)
 
 	// changing is held alone while an order is checked against what is there.
 	changing sync.RWMutex
@@ -219,8 +221,12 @@ func (s *Server) run(ctx context.Context, o *Order, r *request, files []*os.File
 	return c.Attach(ctx, stdout, take(r.Stderr))
 }
 
-func (*Server) program(name string, args []string) (command.Command, error) {
-	path, err := command.LookPath(name)
+func (s *Server) program(name string, args []string) (command.Command, error) {
+	find := s.find
+	if find == nil {
+		find = command.LookPath
+	}
+	path, err := find(name)
 	return command.Command{Path: path, Args: args, Dir: "/"}, err
 }
 
