@@ -29,12 +29,16 @@ func TestEncryptedDatasets(t *testing.T) {
 	lineage := s.db2.Pool() + "/pgresync/" + world.Cluster + "/data"
 	s.keyIs(t, lineage, "unavailable")
 	failed := s.until(t, s.db2, 0, patience, "the reason", func(l world.Line) bool { return l.Message == "resync: phase failed" })
-	if remedy := failed.Str("remedy"); !strings.Contains(remedy, "zfs load-key -r '"+lineage) {
+	if remedy := failed.Str("remedy"); !strings.Contains(remedy, "zfs load-key '"+lineage+"'") {
 		t.Errorf("remedy: %q, want the command that loads the key of %s", remedy, lineage)
 	}
 	key := run(t, s.db1, "base64", "-w0", world.KeyFile)
 	run(t, s.db2, "sh", "-c", "echo "+key+" | base64 -d > "+world.KeyFile)
-	run(t, s.db2, "zfs", "load-key", "-r", "-L", "file://"+world.KeyFile, lineage)
+	for line := range strings.SplitSeq(run(t, s.db2, "zfs", "list", "-H", "-r", "-o", "name,encryptionroot", lineage), "\n") {
+		if name, root, _ := strings.Cut(line, "\t"); name == root {
+			run(t, s.db2, "zfs", "load-key", "-L", "file://"+world.KeyFile, name)
+		}
+	}
 	m := s.trigger(t, s.db2, "")
 	s.until(t, s.db2, m, patience, "proof", proven)
 	for _, p := range passes(s.db2, m) {

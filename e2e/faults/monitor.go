@@ -21,6 +21,8 @@ type Monitor struct {
 	cancel context.CancelFunc
 	done   chan struct{}
 
+	looking sync.Mutex // held while it looks
+
 	mu   sync.Mutex
 	seen Seen
 	good string // GUID of the live copy when it was proven last
@@ -56,6 +58,17 @@ func (m *Monitor) Stop() Seen {
 	return m.Seen()
 }
 
+// Unseen runs f while nobody looks, and forgets what the standby had before: f gives
+// it another disk.
+func (m *Monitor) Unseen(f func() error) error {
+	m.looking.Lock()
+	defer m.looking.Unlock()
+	m.mu.Lock()
+	m.good = ""
+	m.mu.Unlock()
+	return f()
+}
+
 // Seen is what it saw so far.
 func (m *Monitor) Seen() Seen {
 	m.mu.Lock()
@@ -84,6 +97,8 @@ func (m *Monitor) run(ctx context.Context) {
 }
 
 func (m *Monitor) look(ctx context.Context) error {
+	m.looking.Lock()
+	defer m.looking.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	if err := m.primary(ctx); err != nil {

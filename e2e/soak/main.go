@@ -88,7 +88,7 @@ func (s *soak) run(ctx context.Context, length time.Duration) error {
 		}
 		c, seed := deck[0], rnd.Uint64N(1000)
 		deck = deck[1:]
-		if err := s.ready(ctx); err != nil {
+		if err := s.ready(ctx, m); err != nil {
 			return err
 		}
 		s.take(s.rig.Run(ctx, c, seed), m.Seen())
@@ -110,14 +110,14 @@ func (s *soak) run(ctx context.Context, length time.Duration) error {
 
 // ready goes on after a failure on a new disk: an hour is too long to end in its
 // first minute.
-func (s *soak) ready(ctx context.Context) error {
+func (s *soak) ready(ctx context.Context, m *faults.Monitor) error {
 	const limit = 5 * time.Minute
 	err := s.rig.Ready(ctx, limit)
 	if err == nil {
 		return nil
 	}
 	s.say("not well before the case (%v): the standby gets a new disk", err)
-	return s.rig.Renew(ctx)
+	return m.Unseen(func() error { return s.rig.Renew(ctx) })
 }
 
 func (s *soak) take(res faults.Result, seen faults.Seen) {

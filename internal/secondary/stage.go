@@ -186,7 +186,7 @@ func (s *Service) mountStaged(ctx context.Context, target messages.Dataset, name
 	err := s.zfs.Mount(ctx, target)
 	if errors.Is(err, messages.ErrKeys) {
 		root := s.cfg.Lineage.Child(s.journal().Branch).Child(name)
-		return incurable(err, fmt.Sprintf("zfs load-key -r '%s' (with -L file://… where its keylocation is the publisher's), then trigger a resync", root))
+		return incurable(err, fmt.Sprintf("zfs load-key '%s' (with -L file://… where its keylocation is the publisher's), the same for every encryption root below it, then trigger a resync", root))
 	}
 	return err
 }
