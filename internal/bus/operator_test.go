@@ -23,8 +23,19 @@ func operated(t *testing.T, s *natstest.Server, handlers map[messages.OperatorVe
 	run(t, func(ctx context.Context) error { return b.ServeOperator(ctx, handlers) })
 	nc := s.Connect(t)
 	natstest.Eventually(t, patience, "the operator's service", func() error {
-		_, err := nc.Request("$SRV.PING.pgresync-operator", nil, time.Second)
-		return err
+		// It answers before all of its endpoints are there.
+		m, err := nc.Request("$SRV.INFO.pgresync-operator", nil, time.Second)
+		if err != nil {
+			return err
+		}
+		var info micro.Info
+		if err := json.Unmarshal(m.Data, &info); err != nil {
+			return err
+		}
+		if n := len(info.Endpoints); n < len(handlers) {
+			return fmt.Errorf("%d endpoints of %d", n, len(handlers))
+		}
+		return nil
 	})
 }
 
