@@ -38,11 +38,7 @@ func standby(t *testing.T, s *natstest.Server, handle bus.OperatorHandler) *bus.
 	work.Go(func() {
 		_ = link.ServeOperator(ctx, map[messages.OperatorVerb]bus.OperatorHandler{messages.VerbResync: handle})
 	})
-	nc := s.Connect(t)
-	natstest.Eventually(t, 15*time.Second, "the sidecar", func() error {
-		_, err := nc.Request("$SRV.PING.pgresync-operator", nil, time.Second)
-		return err
-	})
+	natstest.AwaitService(t, s.Connect(t), "pgresync-operator", 1)
 	return link
 }
 

@@ -21,22 +21,7 @@ func operated(t *testing.T, s *natstest.Server, handlers map[messages.OperatorVe
 	t.Helper()
 	b := node(t, s, "db2", func(c *bus.Config) { c.Sidecar = messages.SidecarSecondary })
 	run(t, func(ctx context.Context) error { return b.ServeOperator(ctx, handlers) })
-	nc := s.Connect(t)
-	natstest.Eventually(t, patience, "the operator's service", func() error {
-		// It answers before all of its endpoints are there.
-		m, err := nc.Request("$SRV.INFO.pgresync-operator", nil, time.Second)
-		if err != nil {
-			return err
-		}
-		var info micro.Info
-		if err := json.Unmarshal(m.Data, &info); err != nil {
-			return err
-		}
-		if n := len(info.Endpoints); n < len(handlers) {
-			return fmt.Errorf("%d endpoints of %d", n, len(handlers))
-		}
-		return nil
-	})
+	natstest.AwaitService(t, s.Connect(t), "pgresync-operator", len(handlers))
 }
 
 func reply(text string) *messages.OperatorReply {
@@ -108,11 +93,7 @@ func pinned(t *testing.T, s *natstest.Server, operator *messages.Signer) (obeyed
 			messages.VerbStatus: well, messages.VerbResync: well, messages.VerbPause: well,
 		})
 	})
-	nc := s.Connect(t)
-	natstest.Eventually(t, patience, "the operator's service", func() error {
-		_, err := nc.Request("$SRV.PING.pgresync-operator", nil, time.Second)
-		return err
-	})
+	natstest.AwaitService(t, s.Connect(t), "pgresync-operator", 3)
 	return obeyed
 }
 
