@@ -73,13 +73,19 @@ func (s session) positions(ctx context.Context) (claims, spans []messages.WALCla
 }
 
 // spansBefore are the stretches of the current timeline that end at the position
-// and at the start of its segment.
+// and at the start of its segment. At the start of a segment the server may have
+// replayed a switch (xlogreader.c, XLOG_SWITCH): what the segment before has behind
+// that record may not have been received yet, and be anything.
 func spansBefore(id messages.Identity, shape walShape) (spans []messages.WALClaim) {
 	begin := messages.LSN(shape.segment) // the first segment is never written
 	if n := len(id.Timeline.Ancestors); n > 0 {
 		begin = id.Timeline.Ancestors[n-1].EndLSN
 	}
-	for _, to := range []messages.LSN{id.LSN, id.LSN.SegmentStart(shape.segment)} {
+	ends := []messages.LSN{id.LSN, id.LSN.SegmentStart(shape.segment)}
+	if ends[0] == ends[1] {
+		ends = []messages.LSN{max(begin, id.LSN-messages.LSN(min(shape.segment, uint64(id.LSN))))}
+	}
+	for _, to := range ends {
 		at := begin
 		if to.Sub(begin) > claimSpan {
 			at = to - claimSpan

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"hash/crc32"
+	"slices"
 	"testing"
 
 	"github.com/pgresync/pgresync/messages"
@@ -122,4 +123,33 @@ func FuzzParseRecord(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestSpansBeforeAPosition(t *testing.T) {
+	const seg, k64 = 16 << 20, 64 << 10
+	shape := walShape{block: 8192, segment: seg}
+	for name, tt := range map[string]struct {
+		at, begin messages.LSN
+		want      []messages.LSN // from, to, from, to
+	}{
+		"inside a segment":              {9*seg + 1<<20, 0, []messages.LSN{9*seg + 1<<20 - k64, 9*seg + 1<<20, 9*seg - k64, 9 * seg}},
+		"behind a switch":               {9 * seg, 0, []messages.LSN{8*seg - k64, 8 * seg}},
+		"behind the first switch":       {2 * seg, 0, nil},
+		"behind a switch, after a fork": {9 * seg, 8*seg + 100, nil},
+		"soon after a fork":             {9*seg + 500, 9*seg + 100, []messages.LSN{9*seg + 100, 9*seg + 500}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			id := messages.Identity{LSN: tt.at, Timeline: messages.TimelineHistory{Current: 1}}
+			if tt.begin > 0 {
+				id.Timeline = messages.TimelineHistory{Current: 2, Ancestors: []messages.TimelineSwitch{{Timeline: 1, EndLSN: tt.begin}}}
+			}
+			var got []messages.LSN
+			for _, s := range spansBefore(id, shape) {
+				got = append(got, s.At, s.To)
+			}
+			if !slices.Equal(got, tt.want) {
+				t.Errorf("got %v, want %v", got, tt.want)
+			}
+		})
+	}
 }

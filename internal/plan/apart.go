@@ -63,7 +63,7 @@ func Apart(answers []messages.WALAnswer) (evidence string, told bool) {
 // past that position, other things, and positions tell nothing any more.
 //
 // Position was read before the primary was asked, so that a standby that merely
-// streams is never ahead by it.
+// streams is never ahead by it, unless it stands behind a switch (see surely).
 func (f Facts) seenAhead() messages.LSN {
 	if !f.Comparable() || f.Local == nil {
 		return f.Ahead
@@ -74,7 +74,7 @@ func (f Facts) seenAhead() messages.LSN {
 		return 0 // the fork decides
 	case f.Ahead != 0:
 		return f.Ahead
-	case f.Position > f.Primary.Identity.LSN && s.lsn >= f.Position:
+	case f.surely(f.Position) > f.Primary.Identity.LSN && s.lsn >= f.Position:
 		return f.Position
 	}
 	return 0

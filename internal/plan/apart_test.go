@@ -55,6 +55,31 @@ func TestAheadOnceIsAheadForEver(t *testing.T) {
 	}
 }
 
+// Where a standby stands behind a switch, at least the start of the segment that it
+// switched from is written.
+func TestAheadByASegmentBehindASwitch(t *testing.T) {
+	f := broken()
+	stands(&f, 3, 90*seg)
+	f.Position, f.Primary.Identity.LSN = 90*seg, at(88)
+	if d := plan.Diagnose(f, plan.Policy{}, now); d.Ahead != 90*seg || d.Reason != messages.ReasonDiverged {
+		t.Errorf("ahead at %s (%s: %s), want it diverged at %s", d.Ahead, d.Reason, d.Evidence, messages.LSN(90*seg))
+	}
+}
+
+// A healthy standby replays a snapshot's switch before its primary has written the
+// rest of the segment.
+func TestASwitchIsNoDivergence(t *testing.T) {
+	for _, streaming := range []bool{true, false} {
+		f := broken()
+		stands(&f, 3, 90*seg)
+		f.Receiver.Streaming = streaming
+		f.Primary.Identity.LSN = at(89)
+		if d := plan.Diagnose(f, plan.Policy{}, now); d.Reason == messages.ReasonDiverged {
+			t.Errorf("streaming %v: %s: %s", streaming, d.Reason, d.Evidence)
+		}
+	}
+}
+
 func TestAheadByHearsayIsNotAhead(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
@@ -66,6 +91,11 @@ func TestAheadByHearsayIsNotAhead(t *testing.T) {
 		{"the primary is of another cluster", func(f *plan.Facts) { f.Position, f.Primary.Identity.LSN, f.Local.SystemID = at(90), at(50), 43 }},
 		{"the publisher is no primary", func(f *plan.Facts) {
 			f.Position, f.Primary.Identity.LSN, f.Primary.Identity.Role = at(90), at(50), messages.RoleStandby
+		}},
+		{"a switch that the primary is still writing", func(f *plan.Facts) {
+			stands(f, 3, 90*seg)
+			f.Receiver.Streaming = true
+			f.Position, f.Primary.Identity.LSN = 90*seg, at(89)
 		}},
 		{"this node was promoted", func(f *plan.Facts) { promotes(f, 3, at(90)); f.Position, f.Primary.Identity.LSN = at(90), at(50) }},
 	} {

@@ -51,6 +51,18 @@ func (f Facts) stand() stand {
 	return s
 }
 
+// surely is a position up to which somebody has written the log that led to lsn. A
+// server that has replayed a switch to the next segment, which every snapshot makes,
+// says that it stands at the end of the old one (xlogreader.c, XLOG_SWITCH). Its
+// primary may be writing the zeros up to there still, and says where it writes.
+func (f Facts) surely(lsn messages.LSN) messages.LSN {
+	size := f.segmentSize()
+	if start := lsn.SegmentStart(size); start != lsn || uint64(lsn) < size {
+		return lsn
+	}
+	return lsn - messages.LSN(size)
+}
+
 func (f Facts) segmentSize() uint64 {
 	if f.Primary != nil && f.Primary.WALSegmentSize != 0 {
 		return f.Primary.WALSegmentSize
@@ -64,7 +76,7 @@ func diverged(f Facts, _ Policy) (Diagnosis, bool) {
 		return Diagnosis{}, false
 	}
 	h := f.Primary.Identity.Timeline
-	if s.timeline == h.Current && s.lsn > f.Primary.Identity.LSN {
+	if s.timeline == h.Current && f.surely(s.lsn) > f.Primary.Identity.LSN {
 		return verdict(messages.VerdictResync, messages.ReasonDiverged,
 			"this standby is at %s on timeline %s, past the end %s of the log of the primary %s on the same timeline",
 			s.lsn, s.timeline, f.Primary.Identity.LSN, f.Primary.Node), true
