@@ -92,6 +92,8 @@ func (r *Rig) Check(ctx context.Context, thorough bool) error {
 	return nil
 }
 
+var errTouched = errors.New("foreign datasets are not as they were")
+
 // Untouched checks what is none of pgresync's business.
 func (r *Rig) Untouched(ctx context.Context) error {
 	for _, n := range r.W.Nodes() {
@@ -100,7 +102,7 @@ func (r *Rig) Untouched(ctx context.Context) error {
 			return err
 		}
 		if got != r.foreign[n] {
-			return fmt.Errorf("foreign datasets of %s: got\n%s\nwant\n%s", n.Name, got, r.foreign[n])
+			return fmt.Errorf("%w: on %s: got\n%s\nwant\n%s", errTouched, n.Name, got, r.foreign[n])
 		}
 	}
 	return nil

@@ -2,6 +2,7 @@ package faults
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -179,12 +180,14 @@ func (m *Monitor) counts(ctx context.Context) error {
 		m.seen.Bookmarks = max(m.seen.Bookmarks, strings.Count(out, "bookmark"))
 		m.mu.Unlock()
 	}
-	if err := m.r.Untouched(ctx); err != nil && ctx.Err() == nil {
+	err := m.r.Untouched(ctx)
+	if errors.Is(err, errTouched) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		m.violated("I-2: %v", err)
+		return nil
 	}
-	return nil
+	return err // a node that is off, or in the middle of a boot
 }
 
 // violated needs the lock.
