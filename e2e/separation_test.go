@@ -148,13 +148,19 @@ func (s *separated) isUnprivileged(t part) {
 		if (n > 0) != (who == "unprivileged") {
 			t.Errorf("the %s part has %d connections", who, n)
 		}
-		rss := ""
-		status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-		if _, rest, ok := strings.Cut(string(status), "VmRSS:"); ok {
-			rss, _, _ = strings.Cut(rest, "\n")
-		}
-		t.Logf("the %s part: %d sockets of the network, resident %s", who, n, strings.TrimSpace(rss))
+		t.Logf("the %s part: %d sockets of the network, %s", who, n, strings.Join(memory(pid), ", "))
 	}
+}
+
+// memory is what is resident, of which the program's text is one file for both parts.
+func memory(pid int) (out []string) {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	for line := range strings.Lines(string(b)) {
+		if strings.HasPrefix(line, "VmRSS:") || strings.HasPrefix(line, "RssAnon:") {
+			out = append(out, strings.Join(strings.Fields(line), " "))
+		}
+	}
+	return out
 }
 
 // sockets are inode numbers by the process's file descriptors.

@@ -201,6 +201,13 @@ var scenarios = map[string]func(*Client) int{
 		_, _ = io.ReadAll(r)
 		return 2
 	},
+	"deaf": func(*Client) int {
+		c := make(chan os.Signal, 1)
+		signal.Notify(c, syscall.SIGUSR1)
+		fmt.Println("deaf")
+		<-c
+		return 0
+	},
 	"attack": attack,
 	"garbage": func(c *Client) int {
 		_, _ = c.conn.Write([]byte(`{"id":1,"program":"zfs","args":[],"root":true}`))
@@ -407,23 +414,27 @@ func TestAPathThatOthersCanChangeIsRefused(t *testing.T) {
 	}
 }
 
+// Also one that does not look at its socket: the kernel sees to it.
 func TestTheUnprivilegedPartDiesWithThePrivilegedOne(t *testing.T) {
-	s := newStage(t)
-	cmd, stdout, _ := s.start("hang")
-	_, err := stdout.ReadString('\n')
-	s.must(err)
-	s.must(cmd.Process.Kill())
-	// Both hold the other end of the pipe.
-	rest, err := io.ReadAll(stdout)
-	if err != nil || len(rest) > 0 {
-		t.Errorf("got %q, %v", rest, err)
+	for _, scenario := range []string{"hang", "deaf"} {
+		s := newStage(t)
+		cmd, stdout, _ := s.start(scenario)
+		_, err := stdout.ReadString('\n')
+		s.must(err)
+		s.must(cmd.Process.Kill())
+		// Both hold the other end of the pipe.
+		rest, err := io.ReadAll(stdout)
+		if err != nil || len(rest) > 0 {
+			t.Errorf("%s: got %q, %v", scenario, rest, err)
+		}
+		_ = cmd.Wait()
+		// As without separation, a zfs outlives who is killed.
+		if b, err := os.ReadFile(s.base + "/pid"); err == nil {
+			pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
+			s.must(err)
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
 	}
-	_ = cmd.Wait()
-	b, err := os.ReadFile(s.base + "/pid")
-	s.must(err)
-	pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
-	s.must(err)
-	_ = syscall.Kill(pid, syscall.SIGKILL) // as without separation, a zfs outlives who is killed
 }
 
 func TestThePrivilegedPartEndsWithTheUnprivilegedOne(t *testing.T) {
@@ -522,7 +533,7 @@ func FuzzMessages(f *testing.F) {
 	})
 }
 
-func pair(t *testing.T) (ours, theirs *net.UnixConn) {
+func pair(t testing.TB) (ours, theirs *net.UnixConn) {
 	t.Helper()
 	a, b, err := socketPair()
 	if err != nil {
