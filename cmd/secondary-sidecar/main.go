@@ -10,7 +10,6 @@ import (
 
 	"github.com/pgresync/pgresync/internal/daemon"
 	"github.com/pgresync/pgresync/internal/daemon/settings"
-	"github.com/pgresync/pgresync/internal/sidecar"
 )
 
 func main() {
@@ -28,5 +27,5 @@ var about = settings.About{
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	return settings.Run(ctx, about, serve, args, stdout, stderr, sidecar.DoctorVerb(examine), seedVerb())
+	return settings.Run(ctx, about, serve, args, stdout, stderr, doctorVerb(), seedVerb())
 }

@@ -31,12 +31,12 @@ func Run(ctx context.Context, o Options) (code int, err error) {
 		return 0, errors.Join(err, theirs.Close())
 	}
 	defer conn.Close() //nolint:errcheck // both ends are done with it
-	relay, err := newRelay(os.Getenv("NOTIFY_SOCKET"), int(credential.UID), int(credential.GID))
+	relay, err := newRelay(ctx, os.Getenv("NOTIFY_SOCKET"), int(credential.UID), int(credential.GID))
 	if err != nil {
 		return 0, errors.Join(err, theirs.Close())
 	}
 	defer relay.Close()
-	cmd, err := o.command(credential, theirs, relay.path)
+	cmd, err := o.command(ctx, credential, theirs, relay.path)
 	if err != nil {
 		return 0, errors.Join(err, theirs.Close())
 	}
@@ -77,7 +77,7 @@ func socketPair() (ours, theirs *os.File, err error) {
 	return os.NewFile(uintptr(fds[0]), "unprivileged part"), os.NewFile(uintptr(fds[1]), "privileged part"), nil
 }
 
-func (o *Options) command(c *command.Credential, socket *os.File, notify string) (*exec.Cmd, error) {
+func (o *Options) command(ctx context.Context, c *command.Credential, socket *os.File, notify string) (*exec.Cmd, error) {
 	u, err := user.Lookup(o.User)
 	if err != nil {
 		return nil, err
@@ -86,8 +86,8 @@ func (o *Options) command(c *command.Credential, socket *os.File, notify string)
 	if err != nil {
 		return nil, err
 	}
-	// Not bound to a context: its end is asked for, and waited for.
-	cmd := exec.CommandContext(context.Background(), path, o.Args...)
+	// It does not end with ctx: its end is asked for, and waited for.
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), path, o.Args...)
 	cmd.Args[0] = os.Args[0]
 	cmd.Env = environment(os.Environ(), u.HomeDir, u.Username, notify)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr

@@ -232,7 +232,7 @@ func safe(t interface{ Errorf(string, ...any) }, program string, o Order) {
 				d = a[:at]
 			}
 			if d != "tank/pg" && !strings.HasPrefix(d, "tank/pg/") && !strings.HasPrefix(d, "tank/pg.pgresync-") && !strings.HasPrefix(d+"/", "tank/pgresync/main/") &&
-				!(o.Args[0] == "create" && d == "tank/pgresync") {
+				(o.Args[0] != "create" || d != "tank/pgresync") {
 				t.Errorf("dataset %q in %q", d, o.Args)
 			}
 			if _, err := messages.ParseDataset(d); err != nil {

@@ -96,7 +96,7 @@ func newStage(t *testing.T) *stage {
 		}
 		t.Skip("privileges are separated by root only")
 	}
-	base, err := os.MkdirTemp("/var/lib", "pgresync-test-")
+	base, err := os.MkdirTemp("/var/lib", "pgresync-test-") //nolint:usetesting // all on the way to TempDir is not root's
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,12 +120,17 @@ func (s *stage) must(err error) {
 	}
 }
 
-func (s *stage) start(scenario string, env ...string) (*exec.Cmd, *bufio.Reader, *bytes.Buffer) {
-	s.t.Helper()
+func (s *stage) command(scenario string, env ...string) *exec.Cmd {
 	cmd := exec.CommandContext(s.t.Context(), filepath.Join(s.base, "program"), scenario, s.base)
 	cmd.Env = append([]string{
 		"PATH=" + s.base + "/bin:/usr/bin:/bin", "PRIVILEGED_TEST_BASE=" + s.base, "HOME=/root", "WATCHDOG_PID=1", "GORACE=atexit_sleep_ms=0", "SECRET=x",
 	}, env...)
+	return cmd
+}
+
+func (s *stage) start(scenario string, env ...string) (*exec.Cmd, *bufio.Reader, *bytes.Buffer) {
+	s.t.Helper()
+	cmd := s.command(scenario, env...)
 	stdout, err := cmd.StdoutPipe()
 	s.must(err)
 	var log bytes.Buffer
@@ -226,10 +231,16 @@ var scenarios = map[string]func(*Client) int{
 		}
 		return 0
 	},
+	"late": func(c *Client) int {
+		fmt.Println("ready")
+		_, _ = io.ReadAll(os.Stdin)
+		fmt.Println(zfs(c, "mount", "tank/pg").Run(context.Background()))
+		return 0
+	},
 	"notify": func(*Client) int {
-		tell(os.Getenv("NOTIFY_SOCKET"), "READY=1\nMAINPID=1")
-		tell(os.Getenv("NOTIFY_SOCKET"), "MAINPID=1")
-		tell(os.Getenv("NOTIFY_SOCKET"), "STOPPING=1")
+		tell(context.Background(), os.Getenv("NOTIFY_SOCKET"), "READY=1\nMAINPID=1")
+		tell(context.Background(), os.Getenv("NOTIFY_SOCKET"), "MAINPID=1")
+		tell(context.Background(), os.Getenv("NOTIFY_SOCKET"), "STOPPING=1")
 		fmt.Println("told")
 		_, _ = io.ReadAll(os.Stdin)
 		return 0
@@ -411,6 +422,27 @@ func TestAPathThatOthersCanChangeIsRefused(t *testing.T) {
 	s.must(errors.Join(os.RemoveAll(s.base+"/mnt"), os.Symlink("/etc", s.base+"/mnt")))
 	if out, code, _ := s.run("status"); code != 99 || !strings.Contains(out, "want a directory and no link") {
 		t.Errorf("it began with %d: %s", code, out)
+	}
+}
+
+func TestThePathIsLookedAtRightBeforeAMount(t *testing.T) {
+	s := newStage(t)
+	cmd := s.command("late")
+	stdin, err := cmd.StdinPipe()
+	s.must(err)
+	stdout, err := cmd.StdoutPipe()
+	s.must(err)
+	s.must(cmd.Start())
+	out := bufio.NewReader(stdout)
+	_, err = out.ReadString('\n')
+	s.must(err)
+	s.must(errors.Join(os.Remove(s.base+"/mnt"), os.Symlink("/etc", s.base+"/mnt"), stdin.Close()))
+	if answer, err := io.ReadAll(out); err != nil || !strings.Contains(string(answer), "want a directory and no link") {
+		t.Errorf("got %q, %v", answer, err)
+	}
+	_ = cmd.Wait()
+	if strings.Contains(s.log(), "nosuid") {
+		t.Errorf("it was mounted:\n%s", s.log())
 	}
 }
 

@@ -24,7 +24,7 @@ type relay struct {
 // passedOn are the states that are (sd_notify(3)).
 var passedOn = []string{"READY", "STOPPING", "STATUS", "WATCHDOG"}
 
-func newRelay(to string, uid, gid int) (*relay, error) {
+func newRelay(ctx context.Context, to string, uid, gid int) (*relay, error) {
 	r := &relay{}
 	if to == "" {
 		return r, nil
@@ -42,11 +42,11 @@ func newRelay(to string, uid, gid int) (*relay, error) {
 		r.Close()
 		return nil, fmt.Errorf("relay to the service manager: %w", err)
 	}
-	r.done.Go(func() { r.run(to) })
+	r.done.Go(func() { r.run(context.WithoutCancel(ctx), to) }) // until Close
 	return r, nil
 }
 
-func (r *relay) run(to string) {
+func (r *relay) run(ctx context.Context, to string) {
 	b := make([]byte, 4096)
 	for {
 		n, _, err := r.conn.ReadFromUnix(b)
@@ -54,7 +54,7 @@ func (r *relay) run(to string) {
 			return // closed
 		}
 		if text := filtered(string(b[:n])); text != "" {
-			tell(to, text) // a service manager that does not listen is no reason to stop
+			tell(ctx, to, text) // a service manager that does not listen is no reason to stop
 		}
 	}
 }
@@ -69,9 +69,9 @@ func filtered(text string) string {
 	return strings.Join(out, "\n")
 }
 
-func tell(to, text string) {
+func tell(ctx context.Context, to, text string) {
 	var d net.Dialer
-	conn, err := d.DialContext(context.Background(), "unixgram", to)
+	conn, err := d.DialContext(ctx, "unixgram", to)
 	if err != nil {
 		return
 	}

@@ -67,7 +67,7 @@ func (s *Server) Serve(ctx context.Context, conn *net.UnixConn) error {
 			if errors.Is(err, errMessage) {
 				return err
 			}
-			return nil //nolint:nilerr // the other end is gone
+			return nil // the other end is gone
 		}
 		if r.Cancel {
 			closeAll(files)
@@ -106,7 +106,7 @@ func (s *Server) begin(ctx context.Context, r *request, files []*os.File) (conte
 	if len(s.running) >= maxOrders {
 		return nil, nil //nolint:nilnil // too many is not a broken protocol
 	}
-	ctx, cancel := context.WithCancel(ctx) //nolint:gosec // called by Server.cancel, at the latest when the order is done
+	ctx, cancel := context.WithCancel(ctx)
 	s.running[r.ID] = cancel
 	return ctx, nil
 }

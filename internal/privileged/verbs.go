@@ -249,7 +249,8 @@ func set(p *Policy, w *words) (Order, error) {
 		}
 		args = append(args, key+"="+props[key])
 	}
-	o.Args = append(args, string(d))
+	args = append(args, string(d))
+	o.Args = args
 	return o, nil
 }
 
