@@ -238,11 +238,12 @@ var scenarios = map[string]func(*Client) int{
 		return 0
 	},
 	"notify": func(*Client) int {
-		tell(context.Background(), os.Getenv("NOTIFY_SOCKET"), "READY=1\nMAINPID=1")
-		tell(context.Background(), os.Getenv("NOTIFY_SOCKET"), "MAINPID=1")
-		tell(context.Background(), os.Getenv("NOTIFY_SOCKET"), "STOPPING=1")
+		for _, text := range []string{"READY=1\nMAINPID=1", "MAINPID=1", "STOPPING=1"} {
+			if err := tell(context.Background(), os.Getenv("NOTIFY_SOCKET"), text); err != nil {
+				fmt.Println(err)
+			}
+		}
 		fmt.Println("told")
-		_, _ = io.ReadAll(os.Stdin)
 		return 0
 	},
 }

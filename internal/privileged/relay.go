@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 )
 
 // relay hands on to systemd what the unprivileged part has to say about the service.
@@ -53,8 +54,11 @@ func (r *relay) run(ctx context.Context, to string) {
 		if err != nil {
 			return // closed
 		}
+		if string(b[:n]) == lastWord {
+			return
+		}
 		if text := filtered(string(b[:n])); text != "" {
-			tell(ctx, to, text) // a service manager that does not listen is no reason to stop
+			_ = tell(ctx, to, text) // a service manager that does not listen is no reason to stop
 		}
 	}
 }
@@ -69,19 +73,30 @@ func filtered(text string) string {
 	return strings.Join(out, "\n")
 }
 
-func tell(ctx context.Context, to, text string) {
+// tell does not wait for long for who does not read.
+func tell(ctx context.Context, to, text string) error {
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "unixgram", to)
 	if err != nil {
-		return
+		return err
 	}
 	defer conn.Close() //nolint:errcheck // a datagram has been sent or not
-	_, _ = conn.Write([]byte(text))
+	if err := conn.SetWriteDeadline(time.Now().Add(time.Second)); err != nil {
+		return err
+	}
+	_, err = conn.Write([]byte(text))
+	return err
 }
 
-// Close takes the socket away.
+// lastWord comes behind all that the unprivileged part has said.
+const lastWord = "END"
+
+// Close takes the socket away when all that was said has been passed on.
 func (r *relay) Close() {
 	if r.conn != nil {
+		if err := tell(context.Background(), r.path, lastWord); err == nil {
+			r.done.Wait()
+		}
 		r.conn.Close() //nolint:errcheck,gosec // ends run
 	}
 	r.done.Wait()
