@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -26,6 +27,7 @@ func TestSeparation(t *testing.T) {
 	}{
 		{"a seed", s.seeds},
 		{"the part that is connected has no privileges", s.isUnprivileged},
+		{"doctor separates, too, and is content", s.doctor},
 		{"an increment", s.increments},
 		{"killed in the switch, it goes on", s.goesOnAfterKill},
 		{"the unprivileged part is killed, and a new start goes on", s.goesOnAfterChildsDeath},
@@ -41,6 +43,7 @@ func TestSeparation(t *testing.T) {
 // separated is the stage of that test.
 type separated struct {
 	*stage
+	bin   string
 	under []string
 	env   map[string]string
 }
@@ -53,7 +56,7 @@ func newSeparated(t *testing.T) *separated {
 	w, err := world.New(t.Context(), world.Options{Nodes: []string{"db1", "db2"}, Bin: bin, Out: out, Tail: tail})
 	must(t, err)
 	t.Cleanup(func() { must(t, w.Close()) })
-	s := &separated{stage: &stage{w: w, db1: w.Node("db1"), db2: w.Node("db2"), secondary: map[*world.Node]*world.Process{}, out: out}}
+	s := &separated{bin: bin, stage: &stage{w: w, db1: w.Node("db1"), db2: w.Node("db2"), secondary: map[*world.Node]*world.Process{}, out: out}}
 	must(t, s.db1.InitPrimary(t.Context()))
 	must(t, s.db1.Fill(t.Context(), scale, 8<<20))
 	s.startPrimary(t, nil)
@@ -161,6 +164,23 @@ func memory(pid int) (out []string) {
 		}
 	}
 	return out
+}
+
+func (s *separated) doctor(t part) {
+	argv := []string{"sh", "-c", `"$@" || true`, "doctor", "env"}
+	env := s.db2.SidecarEnv(world.Secondary, s.env)
+	for _, key := range slices.Sorted(maps.Keys(env)) {
+		argv = append(argv, key+"="+env[key])
+	}
+	out := run(t, s.db2, append(argv, filepath.Join(s.bin, world.Secondary), "doctor")...)
+	for line := range strings.SplitSeq(out, "\n") {
+		if strings.HasPrefix(line, "error ") {
+			t.Errorf("doctor: %s", line)
+		}
+	}
+	if !strings.Contains(out, "peers") {
+		t.Errorf("doctor says:\n%s", out)
+	}
 }
 
 // sockets are inode numbers by the process's file descriptors.

@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -40,8 +41,26 @@ func TestMain(m *testing.M) {
 	case os.Getenv("PRIVILEGED_TEST_BASE") != "":
 		os.Exit(parent(os.Getenv("PRIVILEGED_TEST_BASE")))
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		os.RemoveAll(filepath.Dir(program()))
+		os.Exit(code)
+	}))
 }
+
+// program is a copy of this one that nobody may run, "" without the right to make it.
+var program = sync.OnceValue(func() string {
+	dir, err := os.MkdirTemp("/var/lib", "pgresync-test-")
+	if err != nil {
+		return ""
+	}
+	text, err := os.ReadFile("/proc/self/exe")
+	path := filepath.Join(dir, "program")
+	if err := errors.Join(err, os.Chmod(dir, 0o755), os.WriteFile(path, text, 0o755)); err != nil {
+		os.RemoveAll(dir)
+		return ""
+	}
+	return path
+})
 
 // outsider is whom the unprivileged part runs as.
 const outsider = "nobody"
@@ -102,13 +121,10 @@ func newStage(t *testing.T) *stage {
 	}
 	t.Cleanup(func() { os.RemoveAll(base) })
 	s := &stage{t, base}
-	program, err := os.ReadFile("/proc/self/exe")
-	s.must(err)
 	s.must(os.Chmod(base, 0o755))
 	for _, dir := range []string{"mnt", "bin"} {
 		s.must(os.Mkdir(filepath.Join(base, dir), 0o755))
 	}
-	s.must(os.WriteFile(filepath.Join(base, "program"), program, 0o755))
 	s.must(os.WriteFile(filepath.Join(base, "bin/zfs"), []byte(strings.ReplaceAll(fakeZFS, "BASE", base)), 0o755))
 	return s
 }
@@ -121,7 +137,7 @@ func (s *stage) must(err error) {
 }
 
 func (s *stage) command(scenario string, env ...string) *exec.Cmd {
-	cmd := exec.CommandContext(s.t.Context(), filepath.Join(s.base, "program"), scenario, s.base)
+	cmd := exec.CommandContext(s.t.Context(), program(), scenario, s.base)
 	cmd.Env = append([]string{
 		"PATH=" + s.base + "/bin:/usr/bin:/bin", "PRIVILEGED_TEST_BASE=" + s.base, "HOME=/root", "WATCHDOG_PID=1", "GORACE=atexit_sleep_ms=0", "SECRET=x",
 	}, env...)
