@@ -42,10 +42,15 @@ func TestMain(m *testing.M) {
 		os.Exit(parent(os.Getenv("PRIVILEGED_TEST_BASE")))
 	}
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
-		os.RemoveAll(filepath.Dir(program()))
+		if programDir != "" {
+			os.RemoveAll(programDir)
+		}
 		os.Exit(code)
 	}))
 }
+
+// programDir is where program is, once it is there.
+var programDir string
 
 // program is a copy of this one that nobody may run, "" without the right to make it.
 var program = sync.OnceValue(func() string {
@@ -53,10 +58,10 @@ var program = sync.OnceValue(func() string {
 	if err != nil {
 		return ""
 	}
+	programDir = dir
 	text, err := os.ReadFile("/proc/self/exe")
 	path := filepath.Join(dir, "program")
 	if err := errors.Join(err, os.Chmod(dir, 0o755), os.WriteFile(path, text, 0o755)); err != nil {
-		os.RemoveAll(dir)
 		return ""
 	}
 	return path
