@@ -73,6 +73,16 @@ func TestWhatAFirstSnapshotWillHoldIsNotGuessed(t *testing.T) {
 	}
 }
 
+func TestALayoutThatMayNotBeSeenIsNoFlawOfIt(t *testing.T) {
+	f := healthy()
+	f.ZFS.LayoutProblem, f.Postgres.Grants = "permission denied to examine data_directory", []string{`GRANT pg_monitor TO "x"`}
+	for _, got := range doctor.Examine(f) {
+		if got.Check == "layout" && (got.Level != doctor.Warning || !strings.Contains(got.Remedy, "give the grants")) {
+			t.Errorf("got %+v, want that it cannot be told yet", got)
+		}
+	}
+}
+
 func TestEveryFlawIsFound(t *testing.T) {
 	for name, tt := range map[string]struct {
 		facts        func() *doctor.Facts

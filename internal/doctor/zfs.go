@@ -54,6 +54,9 @@ func layout(r *report, f *Facts) {
 	switch {
 	case !f.primary() || z.Problem != "" || len(z.Live) == 0 || f.Postgres.Identity == nil:
 		return
+	case z.LayoutProblem != "" && len(f.Postgres.Grants) > 0:
+		r.warn("layout", "give the grants, then ask again", "it cannot be told yet: %s", z.LayoutProblem)
+		return
 	case z.LayoutProblem != "":
 		r.fail("layout", "make it so that one recursive snapshot of "+string(f.Dataset)+" covers the cluster, and nothing else", "%s", z.LayoutProblem)
 		return
