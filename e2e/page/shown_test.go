@@ -105,7 +105,7 @@ func ask(t *testing.T, s promtest.Server, from, to time.Time) []drawn {
 	t.Helper()
 	var out []drawn
 	for _, p := range promtest.Panels(t, "../../contrib/grafana/pgresync.json", "1m") {
-		d := drawn{Title: p.Title, Type: p.Type, Unit: p.Unit, Place: place(p.Place)}
+		d := drawn{Title: p.Title, Type: p.Type, Unit: p.Unit, Place: place(p.Place), Series: []curve{}}
 		for _, target := range p.Targets {
 			answer, err := s.Range(t.Context(), target.Expr, from, to, scrapeEvery)
 			if err != nil {
@@ -151,7 +151,7 @@ func shootTheDashboard(b tab, panels []drawn, from, to time.Time) {
 		_, _ = w.Write([]byte(page)) // a browser that went away needs none
 	}))
 	defer srv.Close()
-	b.do(chromedp.EmulateViewport(1400, 1820), chromedp.Navigate(srv.URL))
+	b.do(chromedp.EmulateViewport(1400, 2110), chromedp.Navigate(srv.URL))
 	b.becomes(`document.querySelectorAll("section").length === data.panels.length`)
 	b.shoot("dashboard.png")
 }
