@@ -29,7 +29,7 @@ func (d *Database) Readiness(ctx context.Context) (Readiness, error) {
 	err := d.with(ctx, "read settings", "", func(ctx context.Context, c *pgx.Conn) error {
 		err := c.QueryRow(ctx, `SELECT current_setting('server_version_num')::int, pg_is_in_recovery(), current_setting('wal_level'), current_setting('hot_standby')::bool,
 				current_setting('max_wal_senders')::int, current_setting('max_replication_slots')::int,
-				(SELECT count(*)::int FROM pg_stat_activity WHERE backend_type = 'walsender'),
+				(SELECT count(*)::int FROM pg_stat_replication),
 				(SELECT count(*)::int FROM pg_replication_slots)`).
 			Scan(&r.Version, &r.InRecovery, &r.WALLevel, &r.HotStandby, &r.MaxSenders, &r.MaxSlots, &r.Senders, &r.Slots)
 		if err != nil {

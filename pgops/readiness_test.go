@@ -1,9 +1,11 @@
 package pgops_test
 
 import (
+	"context"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/pgresync/pgresync/internal/pgtest"
 	"github.com/pgresync/pgresync/pgops"
@@ -14,7 +16,13 @@ func TestReadiness(t *testing.T) {
 		"max_wal_senders": "7", "max_replication_slots": "5", "max_slot_wal_keep_size": "64MB",
 	}})
 	c.Exec(t, "SELECT pg_create_physical_replication_slot('one')", "CREATE ROLE plain LOGIN")
-	want := pgops.Readiness{WALLevel: "replica", HotStandby: true, MaxSenders: 7, MaxSlots: 5, Slots: 1, MaxSlotKeepMB: 64}
+	// A role without pg_monitor has to see it too: it is doctor's.
+	sender, err := pgconn.Connect(t.Context(), c.Conninfo(pgtest.Superuser)+" replication=true")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = sender.Close(context.WithoutCancel(t.Context())) })
+	want := pgops.Readiness{WALLevel: "replica", HotStandby: true, MaxSenders: 7, Senders: 1, MaxSlots: 5, Slots: 1, MaxSlotKeepMB: 64}
 	for _, role := range []string{pgtest.Superuser, "plain"} {
 		got, err := database(t, c, role).Readiness(t.Context())
 		if err != nil {
