@@ -88,8 +88,8 @@ func (r *remote) file(w io.Writer) (*os.File, error) {
 	}
 	r.read = append(r.read, from)
 	r.copies.Go(func() {
-		defer from.Close()      //nolint:errcheck // read to its end, or given up
-		_, _ = io.Copy(w, from) // who refuses bytes remembers why
+		defer func() { _ = from.Close() }() // read to its end, or given up
+		_, _ = io.Copy(w, from)             // who refuses bytes remembers why
 	})
 	return to, nil
 }
@@ -97,7 +97,7 @@ func (r *remote) file(w io.Writer) (*os.File, error) {
 // sent closes our copy of a pipe's end: the program has its own.
 func (*remote) sent(f *os.File, w io.Writer) {
 	if own, ok := w.(*os.File); f != nil && (!ok || own != f) {
-		f.Close() //nolint:errcheck,gosec // nothing is buffered in it
+		_ = f.Close() // nothing is buffered in it
 	}
 }
 
@@ -119,7 +119,7 @@ func (r *remote) wait() error {
 	<-r.watched
 	giveUp := time.AfterFunc(r.delay, func() {
 		for _, f := range r.read {
-			f.Close() //nolint:errcheck,gosec // a descendant keeps the other end open
+			_ = f.Close() // a descendant keeps the other end open
 		}
 	})
 	r.copies.Wait()

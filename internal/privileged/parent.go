@@ -68,7 +68,7 @@ func Inherited() (*Client, error) {
 
 // connection takes f over: its copy is close-on-exec.
 func connection(f *os.File) (*net.UnixConn, error) {
-	defer f.Close() //nolint:errcheck // the copy is used
+	defer func() { _ = f.Close() }() // the copy is used
 	c, err := net.FileConn(f)
 	if err != nil {
 		return nil, err

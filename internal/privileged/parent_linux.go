@@ -30,7 +30,7 @@ func Run(ctx context.Context, o Options) (code int, err error) {
 	if err != nil {
 		return 0, errors.Join(err, theirs.Close())
 	}
-	defer conn.Close() //nolint:errcheck // both ends are done with it
+	defer func() { _ = conn.Close() }() // both ends are done with it
 	relay, err := newRelay(ctx, os.Getenv("NOTIFY_SOCKET"), int(credential.UID), int(credential.GID))
 	if err != nil {
 		return 0, errors.Join(err, theirs.Close())
@@ -56,7 +56,7 @@ func Run(ctx context.Context, o Options) (code int, err error) {
 		served <- err
 	}()
 	err = <-child.ended
-	conn.Close() //nolint:errcheck,gosec // ends Serve
+	_ = conn.Close() // ends Serve
 	serveErr := <-served
 	state := cmd.ProcessState
 	switch status, ok := state.Sys().(syscall.WaitStatus); {

@@ -44,7 +44,7 @@ func own(path string, uid, gid int) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close() //nolint:errcheck // nothing is written
+	defer func() { _ = f.Close() }() // nothing is written
 	info, err := f.Stat()
 	if err != nil {
 		return err

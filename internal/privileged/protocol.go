@@ -135,6 +135,6 @@ func filesOf(oob []byte) (files []*os.File, err error) {
 
 func closeAll(files []*os.File) {
 	for _, f := range files {
-		f.Close() //nolint:errcheck,gosec // our copy of somebody else's file
+		_ = f.Close() // our copy of somebody else's file
 	}
 }

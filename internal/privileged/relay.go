@@ -80,7 +80,7 @@ func tell(ctx context.Context, to, text string) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close() //nolint:errcheck // a datagram has been sent or not
+	defer func() { _ = conn.Close() }() // a datagram has been sent or not
 	if err := conn.SetWriteDeadline(time.Now().Add(time.Second)); err != nil {
 		return err
 	}
@@ -102,7 +102,7 @@ func (r *relay) Close() {
 		if err == nil {
 			r.done.Wait()
 		}
-		r.conn.Close() //nolint:errcheck,gosec // ends run
+		_ = r.conn.Close() // ends run
 	}
 	r.done.Wait()
 	if r.path != "" {

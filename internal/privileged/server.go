@@ -56,7 +56,7 @@ func (s *Server) Serve(ctx context.Context, conn *net.UnixConn) error {
 		defer writing.Unlock()
 		// Who does not take an answer is told by the end of the connection.
 		if err := errors.Join(conn.SetWriteDeadline(time.Now().Add(replyTimeout)), send(conn, r)); err != nil {
-			conn.Close() //nolint:errcheck,gosec // it is of no use any more
+			_ = conn.Close() // it is of no use any more
 		}
 	}
 	in := newReceiver(conn)
