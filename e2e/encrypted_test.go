@@ -11,15 +11,7 @@ import (
 // it cannot read, asks its operator for the key, and does without him once it is
 // loaded.
 func TestEncryptedDatasets(t *testing.T) {
-	bin, out := requireLab(t)
-	w, err := world.New(t.Context(), world.Options{Nodes: []string{"db1", "db2"}, Bin: bin, Out: out, Tail: tail, Encrypted: true})
-	must(t, err)
-	t.Cleanup(func() {
-		if err := w.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	s := &stage{w: w, db1: w.Node("db1"), db2: w.Node("db2"), secondary: map[*world.Node]*world.Process{}, out: out}
+	s := newPair(t, world.Options{Encrypted: true})
 	must(t, s.db1.InitPrimary(t.Context()))
 	must(t, s.db1.Fill(t.Context(), scale, 8<<20))
 	s.startPrimary(t, nil)

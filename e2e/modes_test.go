@@ -31,20 +31,12 @@ func TestModes(t *testing.T) {
 
 func newModes(t *testing.T) *stage {
 	t.Helper()
-	bin, out := requireLab(t)
-	w, err := world.New(t.Context(), world.Options{Nodes: []string{"db1", "db2"}, Bin: bin, Out: out, Tail: tail})
-	must(t, err)
-	t.Cleanup(func() {
-		if err := w.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	s := &stage{w: w, db1: w.Node("db1"), db2: w.Node("db2"), secondary: map[*world.Node]*world.Process{}, out: out}
+	s := newPair(t, world.Options{})
 	must(t, s.db1.InitPrimary(t.Context()))
 	must(t, s.db1.Fill(t.Context(), scale, 16<<20))
 	s.startPrimary(t, nil)
 	s.inMode(t, "side-by-side", true)
-	must(t, w.Streaming(t.Context(), 2*patience, s.db1, s.db2))
+	must(t, s.w.Streaming(t.Context(), 2*patience, s.db1, s.db2))
 	s.idle(t, s.db2, patience)
 	run(t, s.db2, "zfs", "set", "com.example:owner=db2", s.db2.Live())
 	run(t, s.db2, "sh", "-c", "echo '# of db2 alone' >>"+world.DataDir+"/pg_hba.conf")

@@ -56,6 +56,21 @@ func newStage(t testing.TB) *stage {
 	return s
 }
 
+// newPair is a stage of two nodes on which nothing runs yet.
+func newPair(t testing.TB, o world.Options) *stage {
+	t.Helper()
+	o.Nodes, o.Tail = []string{"db1", "db2"}, tail
+	o.Bin, o.Out = requireLab(t)
+	w, err := world.New(t.Context(), o)
+	must(t, err)
+	t.Cleanup(func() {
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return &stage{w: w, db1: w.Node("db1"), db2: w.Node("db2"), secondary: map[*world.Node]*world.Process{}, out: o.Out}
+}
+
 // tail shows under -v what the sidecars do, as it happens.
 func tail(node, source, line string) {
 	if !testing.Verbose() || source != world.Primary && source != world.Secondary {
