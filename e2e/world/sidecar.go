@@ -58,11 +58,8 @@ func (n *Node) sidecarEnv(kind string) map[string]string {
 	}
 	maps.Copy(env, map[string]string{
 		"PGRESYNC_PRIMARY_CONNINFO": "user=replicator",
-		// A reader that has all parts of a publisher that was killed waits that long for
-		// more before it asks again.
-		"PGRESYNC_STALL_TIMEOUT":  "3m",
-		"PGRESYNC_PG_LOG_FILE":    n.ServerLog(),
-		"PGRESYNC_CHECK_INTERVAL": "3s", "PGRESYNC_DEBOUNCE": "3s",
+		"PGRESYNC_PG_LOG_FILE":      n.ServerLog(),
+		"PGRESYNC_CHECK_INTERVAL":   "3s", "PGRESYNC_DEBOUNCE": "3s",
 		"PGRESYNC_CONVERGE_SHORT": "2m", "PGRESYNC_BACKOFF_MIN": "2s", "PGRESYNC_BACKOFF_MAX": "10s", "PGRESYNC_PROVE_TIMEOUT": "120s",
 	})
 	return env

@@ -63,6 +63,9 @@ const (
 	stopTimeout    = 5 * time.Second
 	refetches      = 5
 	goneThreshold  = 3
+	// idleThreshold is how many heartbeats in a row, without a chunk that was asked
+	// for, are no chance any more.
+	idleThreshold = 5
 )
 
 // Config is shared by both sides. The zero value of a field means its default.

@@ -153,6 +153,7 @@ type gather struct {
 	flight   *flight
 	complete func() // called when all chunks were asked for
 	got      int    // bytes
+	idle     int    // heartbeats since the last chunk
 	// In chunks: those there is room for in flight, those that were asked for, and
 	// those that came.
 	admitted, asked, chunks int
@@ -269,16 +270,24 @@ func (g *gather) take(msg *nats.Msg) error {
 	g.sum.Write(msg.Data)
 	g.got += copy(g.buf[g.got:], msg.Data)
 	g.chunks++
+	g.idle = 0
 	g.flight.room.Release(g.cost(1))
 	return nil
 }
 
 var errPullEnded = errors.New("pull request ended")
 
+// status deals with what the server says instead of sending a chunk. All that is
+// asked for was there when the fetch began, so a server that goes on to say that it
+// has nothing to send has lost it: a publisher that came on duty removed it as the
+// leftover of a dead one. Only a fetch from the start tells.
 func (g *gather) status(code string, h nats.Header) error {
 	switch code {
 	case "100": // idle heartbeat
-		return nil
+		if g.idle++; g.idle < idleThreshold {
+			return nil
+		}
+		return fmt.Errorf("%w: %d chunks were asked for and do not come", errPullEnded, g.asked-g.chunks)
 	case "408": // the request expired on a slow line; what it left over is asked for again
 		if left, err := strconv.Atoi(h.Get("Nats-Pending-Messages")); err == nil && left > 0 && left <= g.asked-g.chunks {
 			g.asked -= left

@@ -7,8 +7,10 @@ import (
 	"io"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/pgresync/pgresync/internal/stream"
+	"github.com/pgresync/pgresync/messages"
 )
 
 // Every node of a cluster runs a hub on the same bucket, most of them for the day
@@ -56,4 +58,28 @@ func standbysHub(t *testing.T, w *world) {
 	}
 	cancel()
 	wg.Wait()
+}
+
+// Chunks that are gone while they are read never come: the server goes on to say
+// that it has nothing to send, and the reader must not take that for life.
+func TestReaderOfSweptChunksIsCut(t *testing.T) {
+	t.Parallel() // it waits most of the time
+	w := newWorld(t, nil)
+	o := &opener{data: noise(4*w.cfg.PartSize, 1)}
+	rec := w.join(2, "db2", o.open)
+	w.cfg.RateLimit = uint64(2 * w.cfg.ChunkSize) // a part takes long, and is asked for chunk by chunk
+	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
+	defer stop()
+	_, err := w.reader().Read(ctx, rec, "db2", nil, func(_ context.Context, r io.Reader) error {
+		if _, err := io.CopyN(io.Discard, r, 1); err != nil {
+			return err
+		}
+		w.stop() // while the second part is on its way
+		w.start()
+		_, err := io.Copy(io.Discard, r)
+		return err
+	})
+	if !errors.Is(err, messages.ErrStreamCut) {
+		t.Errorf("error is %v, want ErrStreamCut", err)
+	}
 }
