@@ -20,6 +20,8 @@ LAB_JOBS ?= $(shell awk '/^MemAvailable/ {if ($$2 > 15000000) print 2; else prin
 # Which of the lab's tests to run, a regular expression.
 RUN ?= .
 FUZZTIME ?= 10s
+# Fuzz targets at the same time.
+FUZZ_JOBS ?= 1
 BENCHTIME ?= 1s
 # Options of `make bench`: --size 4GiB --sweep 1GiB --repeat 5 --only 'comparison|part' --dir /fast
 BENCH_FLAGS ?=
@@ -318,8 +320,8 @@ bench-go: ## the packages' own benchmarks, BENCHTIME each
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) $$($(GO) list ./... | grep -Ev '/e2e(/|$$)')
 
 .PHONY: fuzz
-fuzz: ## every fuzz target, FUZZTIME each
-	GO='$(GO)' scripts/fuzz $(FUZZTIME)
+fuzz: ## every fuzz target, FUZZTIME each, FUZZ_JOBS at a time
+	GO='$(GO)' scripts/fuzz $(FUZZTIME) $(FUZZ_JOBS)
 
 .PHONY: sim
 sim: ## five rounds of fail-over, simulated; the simulated standby: a fault at every SIM_EVERY-th point of every story (1: all), and SIM_RANDOM random sequences of faults
