@@ -123,8 +123,10 @@ func (r *Rig) Resync(ctx context.Context) error {
 	return r.Converge(ctx, patience)
 }
 
-// loseSlot is what a standby that was away for too long finds.
+// loseSlot is what a standby that was away for too long finds. The resync that
+// follows is nobody's wish.
 func (r *Rig) loseSlot(ctx context.Context) error {
+	r.triggered = time.Time{}
 	if err := r.Standby.Unplug(ctx); err != nil {
 		return err
 	}

@@ -14,10 +14,15 @@ func Until(ctx context.Context, what string, limit time.Duration, check func(ctx
 	defer cancel()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
+	var detail string
 	for {
-		ok, detail := check(ctx)
+		ok, now := check(ctx)
 		if ok {
 			return nil
+		}
+		// A look that the limit cut short tells nothing.
+		if ctx.Err() == nil || detail == "" {
+			detail = now
 		}
 		select {
 		case <-ctx.Done():
