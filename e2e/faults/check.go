@@ -30,10 +30,15 @@ func (r *Rig) Converge(ctx context.Context, limit time.Duration) error {
 
 var errNeedsOperator = errors.New("the sidecar calls for an operator")
 
+// sightTime is what a sidecar has that went back to the old copy to see that this
+// streams, and that nobody is needed.
+const sightTime = time.Minute
+
 // rests waits until the machine is idle, or calls for an operator where that is
 // what is wanted.
 func (r *Rig) rests(ctx context.Context, limit time.Duration, operator bool) error {
 	var called error
+	var since time.Time
 	err := world.Until(ctx, r.Standby.Name+" to be at rest", limit, func(ctx context.Context) (bool, string) {
 		j, err := r.Journal(ctx)
 		if err != nil {
@@ -41,7 +46,13 @@ func (r *Rig) rests(ctx context.Context, limit time.Duration, operator bool) err
 		}
 		// The broker may still have to bring the trigger once more.
 		obeyed := !j.TriggerAt.Before(r.triggered.Add(-time.Second))
-		if j.Phase == messages.PhaseNeedsOperator && !operator && obeyed {
+		calls := j.Phase == messages.PhaseNeedsOperator && !operator && obeyed
+		if !calls {
+			since = time.Time{}
+		} else if since.IsZero() {
+			since = time.Now()
+		}
+		if calls && time.Since(since) > sightTime {
 			called = fmt.Errorf("%w: %s; %s", errNeedsOperator, j.Error, j.Remedy)
 			return true, ""
 		}

@@ -127,24 +127,59 @@ func (s *Service) setFree(ctx context.Context, kept messages.Dataset) error {
 // pruneLineage keeps the newest passes and every clone's origin, and bookmarks of
 // older ones.
 func (s *Service) pruneLineage(ctx context.Context) error {
-	histories, err := s.zfs.Histories(ctx, s.cfg.Lineage)
+	destroy, bookmark, err := s.surplus(ctx)
 	if err != nil {
 		return err
 	}
 	var errs []error
-	for _, h := range histories {
-		destroy, bookmark := plan.Retain(h, plan.Keep{Snapshots: s.cfg.KeepPasses, Bookmarks: s.cfg.KeepBases})
-		for _, old := range bookmark {
-			errs = append(errs, s.zfs.Bookmark(ctx, old.Name, old.Name.Short()))
-		}
-		for _, old := range destroy {
-			// Busy is an origin of a clone: it goes when the clone is gone.
-			if err := s.discard(ctx, old); err != nil && !errors.Is(err, messages.ErrBusy) {
-				errs = append(errs, err)
-			}
+	for _, old := range bookmark {
+		errs = append(errs, s.zfs.Bookmark(ctx, old.Name, old.Name.Short()))
+	}
+	for _, old := range destroy {
+		// Busy is an origin of somebody else's clone: it goes when the clone is gone.
+		if err := s.discard(ctx, old); err != nil && !errors.Is(err, messages.ErrBusy) {
+			errs = append(errs, err)
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// surplus are the versions in the lineage that may go, and those of them of which a
+// bookmark is to stay.
+func (s *Service) surplus(ctx context.Context) (destroy, bookmark []messages.Snapshot, err error) {
+	histories, err := s.zfs.Histories(ctx, s.cfg.Lineage)
+	if err != nil {
+		return nil, nil, err
+	}
+	origins, err := s.origins(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, h := range histories {
+		keep := plan.Keep{Snapshots: s.cfg.KeepPasses, Bookmarks: s.cfg.KeepBases, InUse: map[messages.GUID]bool{}}
+		for _, v := range h {
+			keep.InUse[v.GUID] = keep.InUse[v.GUID] || origins[v.Name]
+		}
+		gone, points := plan.Retain(h, keep)
+		destroy, bookmark = append(destroy, gone...), append(bookmark, points...)
+	}
+	return destroy, bookmark, nil
+}
+
+// origins are those of our clones. That of a live copy that was gone back to is older
+// than the passes of the resyncs that failed since.
+func (s *Service) origins(ctx context.Context) (map[messages.SnapshotName]bool, error) {
+	out := map[messages.SnapshotName]bool{}
+	for _, root := range []messages.Dataset{s.cfg.Dataset.Parent(), s.cfg.Lineage} {
+		tree, err := s.zfs.List(ctx, root)
+		if err != nil {
+			return nil, fmt.Errorf("list clones in %s: %w", root, err)
+		}
+		for _, d := range tree {
+			out[d.Origin] = true
+		}
+	}
+	return out, nil
 }
 
 // discard destroys a version in the lineage. One that this node published itself,

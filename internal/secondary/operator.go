@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/pgresync/pgresync/internal/plan"
 	"github.com/pgresync/pgresync/messages"
 )
 
@@ -126,19 +125,16 @@ func (s *Service) leftovers(ctx context.Context) ([]messages.CleanupItem, error)
 			add("dataset", string(d), "%s", why)
 		}
 	}
-	histories, err := s.zfs.Histories(ctx, s.cfg.Lineage)
+	surplus, _, err := s.surplus(ctx)
 	if err != nil {
 		return nil, err
 	}
-	for _, h := range histories {
-		destroy, _ := plan.Retain(h, plan.Keep{Snapshots: s.cfg.KeepPasses, Bookmarks: s.cfg.KeepBases})
-		for _, old := range destroy {
-			if old.Bookmark {
-				add("bookmark", string(old.Name), "more than %d are there, or its snapshot is", s.cfg.KeepBases)
-				continue
-			}
-			add("snapshot", string(old.Name), "more than %d passes are there; the origin of a clone stays", s.cfg.KeepPasses)
+	for _, old := range surplus {
+		if old.Bookmark {
+			add("bookmark", string(old.Name), "more than %d are there, or its snapshot is", s.cfg.KeepBases)
+			continue
 		}
+		add("snapshot", string(old.Name), "more than %d passes are there", s.cfg.KeepPasses)
 	}
 	live, err := s.readLive(ctx)
 	if err != nil || live.resync == "" {
