@@ -185,7 +185,7 @@ STREAM_MIB ?= 1024
 STREAM_ROUNDS ?= 20
 STREAM_KILLS ?= 50
 
-# Which faults, a regular expression over their names, as in FAULT='kill-sidecar/switching' or FAULT='cut-10m/receiving'; those of ten
+# Which faults, as go test -run has it: FAULT='kill-sidecar/switching', FAULT='(reboot|cut-1s)', FAULT='cut-10m/receiving'; those of ten
 # minutes each only when FAULT is given. SEED chooses where exactly they strike.
 FAULT ?=
 SEED ?= 1
@@ -198,7 +198,7 @@ faults-binaries: lab-binaries
 
 .PHONY: test-faults
 test-faults: faults-binaries ## faults in every row and phase of the state machine, in the lab; hours. FAULT='kill-sidecar/switching' SEED=7 repeats one
-	lab/run $(LAB_FLAGS) --timeout $(FAULTS_TIMEOUT) $(PUT) --put bin/faults.test --env PGRESYNC_TEST_SEED=$(SEED) --env PGRESYNC_TEST_LONG=$(FAULT) \
+	lab/run $(LAB_FLAGS) --timeout $(FAULTS_TIMEOUT) $(PUT) --put bin/faults.test --env PGRESYNC_TEST_SEED=$(SEED) --env PGRESYNC_TEST_LONG='$(FAULT)' \
 		--artifacts '$(ARTIFACTS)/faults' -- ./faults.test -test.v -test.timeout $(FAULTS_TIMEOUT)s -test.run 'TestFaults/$(FAULT)'
 
 # How long.
