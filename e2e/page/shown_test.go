@@ -44,7 +44,8 @@ func TestARealCluster(t *testing.T) {
 	b.do(chromedp.EmulateViewport(1200, 900), chromedp.Navigate("http://"+addresses(first, nodes)[0]))
 	shootTheTransfer(b, nodes)
 	// The rarest of what the panels show: a seed has no down time, and a rate needs a change.
-	prometheus.Until(t, "sum(rate(pgresync_resync_down_seconds_count[1d])) > 0", 1, lengthy)
+	// It must have been so for longer than what the drawing resolves.
+	prometheus.Until(t, "sum(rate(pgresync_resync_down_seconds_count[1d] offset 20s)) > 0", 1, lengthy)
 	now := time.Now()
 	panels := ask(t, prometheus, began, now)
 	shootTheDashboard(b, panels, began, now)
