@@ -36,7 +36,7 @@ const (
 // parseRecord reads the record that begins at position at of raw, the log from
 // there on with its page headers.
 func parseRecord(raw []byte, at messages.LSN, shape walShape) (walRecord, error) {
-	if uint64(at)%shape.block == 0 && len(raw) >= recordHead && walOrder.Uint16(raw[2:])&firstContinues != 0 {
+	if uint64(at)%shape.block == 0 && len(raw) >= 4 && walOrder.Uint16(raw[2:])&firstContinues != 0 {
 		return walRecord{}, fmt.Errorf("%w: a record of the page before goes on", errNoRecord)
 	}
 	body := unpage(raw, at, shape)

@@ -132,10 +132,16 @@ func (s *Service) pruneLineage(ctx context.Context) error {
 		return err
 	}
 	var errs []error
+	unmarked := map[messages.SnapshotName]bool{} // a base that only the snapshot holds
 	for _, old := range bookmark {
-		errs = append(errs, s.zfs.Bookmark(ctx, old.Name, old.Name.Short()))
+		if err := s.zfs.Bookmark(ctx, old.Name, old.Name.Short()); err != nil {
+			errs, unmarked[old.Name] = append(errs, err), true
+		}
 	}
 	for _, old := range destroy {
+		if unmarked[old.Name] {
+			continue
+		}
 		// Busy is an origin of somebody else's clone: it goes when the clone is gone.
 		if err := s.discard(ctx, old); err != nil && !errors.Is(err, messages.ErrBusy) {
 			errs = append(errs, err)

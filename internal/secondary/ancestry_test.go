@@ -2,6 +2,7 @@ package secondary
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -304,6 +305,30 @@ func TestASnapshotOfAStandbyLeavesABookmark(t *testing.T) {
 	// What a live copy hangs on is no leftover, however many resyncs have failed since.
 	if left, _, err := s.surplus(t.Context()); err != nil || len(left) > 0 {
 		t.Errorf("still to be removed: %v, error %v", left, err)
+	}
+}
+
+// markless cannot make bookmarks.
+type markless struct{ *estate }
+
+var errNoMarks = errors.New("no bookmarks today")
+
+func (markless) Bookmark(context.Context, messages.SnapshotName, string) error { return errNoMarks }
+
+func TestASnapshotWithoutItsBookmarkStays(t *testing.T) {
+	s, m, _ := home(t)
+	var passes []messages.Snapshot
+	for range 5 {
+		passes = append(passes, m.snap("tank/l/data"))
+	}
+	s.zfs = markless{m}
+	if err := s.pruneLineage(t.Context()); !errors.Is(err, errNoMarks) {
+		t.Errorf("error %v, want that of the bookmark", err)
+	}
+	for i, p := range passes {
+		if v, ok := m.all["tank/l/data"].versions.ByGUID(p.GUID); !ok || v.Bookmark {
+			t.Errorf("pass %d is gone, and nothing tells where it was", i)
+		}
 	}
 }
 
