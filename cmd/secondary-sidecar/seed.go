@@ -54,9 +54,13 @@ func seedAs(ctx context.Context, cfg Config, p root, r messages.OperatorRequest,
 	}
 	dial, cancel := context.WithTimeout(ctx, seedDial)
 	defer cancel()
-	link, err := sidecar.Connect(dial, &cfg.Common, messages.SidecarSecondary, cfg.NATS.URL.List(), 0, log)
+	link, err := sidecar.Connect(dial, &cfg.Common, messages.SidecarSecondary, cfg.NATS.URL.List(), cfg.OperatorSeedFile, log)
 	if err != nil {
-		return daemon.WithExitCode(fmt.Errorf("seed: %w", err), daemon.ExitUnavailable)
+		code := daemon.ExitUnavailable
+		if daemon.ExitCode(err) == daemon.ExitUsage {
+			code = daemon.ExitUsage // a key that cannot be read, say
+		}
+		return daemon.WithExitCode(fmt.Errorf("seed: %w", err), code)
 	}
 	defer link.Close()
 	err = seedBySidecar(ctx, cfg, link, r, log)

@@ -3,11 +3,16 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nkeys"
 
 	"github.com/pgresync/pgresync/internal/bus"
 	"github.com/pgresync/pgresync/internal/daemon"
@@ -18,11 +23,17 @@ import (
 )
 
 // standby is the link of a node's secondary sidecar that answers resync requests
-// with handle; nil for one that does not answer.
-func standby(t *testing.T, s *natstest.Server, handle bus.OperatorHandler) *bus.Bus {
+// with handle, those of operators if any are given; nil for one that does not answer.
+func standby(t *testing.T, s *natstest.Server, handle bus.OperatorHandler, operators ...string) *bus.Bus {
 	t.Helper()
+	keys, err := messages.ParseKeys(operators)
+	if err != nil {
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(t.Context())
-	link, err := bus.Connect(ctx, bus.Config{Cluster: "main", Node: "db2", Sidecar: messages.SidecarSecondary, Version: "1.0.0", URLs: []string{s.URL()}, Provision: true})
+	link, err := bus.Connect(ctx, bus.Config{
+		Cluster: "main", Node: "db2", Sidecar: messages.SidecarSecondary, Version: "1.0.0", URLs: []string{s.URL()}, Provision: true, Operators: keys,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,6 +109,58 @@ func TestSeedFailsWithWhatTheSidecarSays(t *testing.T) {
 	})
 	if code, complaint := seeds(t, s, patroni...); code != daemon.ExitRefused || !strings.Contains(complaint, "PostgreSQL runs") {
 		t.Errorf("exit code %d: %s", code, complaint)
+	}
+}
+
+// seedFile makes a key, and writes its seed to a file.
+func seedFile(t *testing.T) (path, public string) {
+	t.Helper()
+	pair, err := nkeys.CreateUser()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seed, err := pair.Seed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err = pair.PublicKey()
+	path = filepath.Join(t.TempDir(), "operator.seed")
+	if err := errors.Join(err, os.WriteFile(path, seed, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	return path, public
+}
+
+func TestSeedSignsWhatItAsksForWhereKeysArePinned(t *testing.T) {
+	s := natstest.Run(t)
+	path, public := seedFile(t)
+	strange, _ := seedFile(t)
+	standby(t, s, func(context.Context, messages.OperatorRequest) (*messages.OperatorReply, error) {
+		return &messages.OperatorReply{
+			V: 1, OK: true, Node: "db2", Sidecar: messages.SidecarSecondary, Text: "x", Resync: messages.NewResyncID(time.Now()),
+			Status: &messages.NodeStatus{V: 1, Cluster: "main", Node: "db2", Sidecar: messages.SidecarSecondary, Phase: messages.PhaseIdle},
+		}, nil
+	}, public)
+	for what, tc := range map[string]struct {
+		file, says string
+		code       int
+	}{
+		"signed":             {path, "", daemon.ExitOK},
+		"unsigned":           {"", "PGRESYNC_OPERATOR_SEED_FILE", daemon.ExitRefused},
+		"signed by stranger": {strange, "PGRESYNC_TRIGGER_KEYS", daemon.ExitRefused},
+		"no such file":       {path + "x", "PGRESYNC_OPERATOR_SEED_FILE", daemon.ExitUsage},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Setenv("PGRESYNC_OPERATOR_SEED_FILE", tc.file)
+			// Patroni's user cannot read the node's own.
+			if tc.file != "" {
+				t.Setenv("PGRESYNC_SIGNING_SEED_FILE", filepath.Join(t.TempDir(), "unreadable"))
+			}
+			code, complaint := seeds(t, s, patroni...)
+			if code != tc.code || !strings.Contains(complaint, tc.says) {
+				t.Errorf("exit code %d, want %d, and %q in: %s", code, tc.code, tc.says, complaint)
+			}
+		})
 	}
 }
 

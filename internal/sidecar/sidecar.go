@@ -22,22 +22,29 @@ import (
 	"github.com/pgresync/pgresync/messages"
 )
 
-// Connect is bus.Connect as configured, with the keys that sign and are trusted.
-// What is not verified is said once.
-func Connect(ctx context.Context, c *settings.Common, name string, urls []string, leaseTTL time.Duration, log zerolog.Logger) (*bus.Bus, error) {
-	cfg, err := withKeys(c, name, BusConfig(c, name, urls, leaseTTL, log), log)
+// Connect is bus.Connect as configured, with the keys that are trusted, for a command
+// beside the sidecar. What it asks for is signed with the seed in the file
+// operatorSeed, of PGRESYNC_OPERATOR_SEED_FILE; "" for the node's own. What is not
+// verified is said once.
+func Connect(ctx context.Context, c *settings.Common, name string, urls []string, operatorSeed string, log zerolog.Logger) (*bus.Bus, error) {
+	seed := seedOf(c)
+	if operatorSeed != "" {
+		// Who calls the command need not be able to read the other one.
+		seed = seedFile{"PGRESYNC_OPERATOR_SEED_FILE", operatorSeed}
+	}
+	cfg, err := withKeys(c, seed, BusConfig(c, name, urls, 0, log), log)
 	if err != nil {
 		return nil, err
 	}
 	return bus.Connect(ctx, cfg)
 }
 
-// Start is Connect for a service. The service manager hears that it has started
+// Start is bus.Connect for a service. The service manager hears that it has started
 // before the wait for NATS, which may be long: what keeps it from ever working has
 // been found by then, and neither a boot nor `systemctl start` is to hang on
 // another host.
 func Start(ctx context.Context, c *settings.Common, name string, urls []string, leaseTTL time.Duration, log zerolog.Logger) (*bus.Bus, error) {
-	cfg, err := withKeys(c, name, BusConfig(c, name, urls, leaseTTL, log), log)
+	cfg, err := withKeys(c, seedOf(c), BusConfig(c, name, urls, leaseTTL, log), log)
 	if err != nil {
 		return nil, err
 	}
@@ -46,11 +53,18 @@ func Start(ctx context.Context, c *settings.Common, name string, urls []string, 
 	return bus.Connect(ctx, cfg)
 }
 
-func withKeys(c *settings.Common, name string, cfg bus.Config, log zerolog.Logger) (bus.Config, error) {
+// seedFile is a file with the seed of a key that signs, and the setting that names it.
+type seedFile struct{ setting, path string }
+
+func seedOf(c *settings.Common) seedFile {
+	return seedFile{"PGRESYNC_SIGNING_SEED_FILE", c.SigningSeedFile}
+}
+
+func withKeys(c *settings.Common, seed seedFile, cfg bus.Config, log zerolog.Logger) (bus.Config, error) {
 	var err error
-	if c.SigningSeedFile != "" {
-		if cfg.Signer, err = bus.LoadSigner(c.SigningSeedFile); err != nil {
-			return cfg, daemon.WithExitCode(fmt.Errorf("PGRESYNC_SIGNING_SEED_FILE: %w", err), daemon.ExitUsage)
+	if seed.path != "" {
+		if cfg.Signer, err = bus.LoadSigner(seed.path); err != nil {
+			return cfg, daemon.WithExitCode(fmt.Errorf("%s: %w", seed.setting, err), daemon.ExitUsage)
 		}
 	}
 	if cfg.Publishers, err = messages.ParseKeys(c.TrustedKeys); err == nil {
@@ -59,7 +73,7 @@ func withKeys(c *settings.Common, name string, cfg bus.Config, log zerolog.Logge
 	if err != nil {
 		return cfg, daemon.WithExitCode(err, daemon.ExitUsage)
 	}
-	if name == "primary" && cfg.Signer == nil {
+	if cfg.Sidecar == messages.SidecarPrimary && cfg.Signer == nil {
 		log.Warn().Msg("what this node publishes is not signed: set PGRESYNC_SIGNING_SEED_FILE")
 	}
 	if len(cfg.Publishers) == 0 {
