@@ -138,10 +138,15 @@ test-zfs: lab-binaries ## zfsops against real OpenZFS, in the lab
 	lab/run $(LAB_FLAGS) --timeout $(LAB_TIMEOUT) --put bin/zfsops.test --env PGRESYNC_TEST_MUST_RUN=1 \
 		-- ./zfsops.test -test.timeout $(LAB_TIMEOUT)s -test.run '$(RUN)'
 
+# SEPARATE=yes has the standbys' sidecars run in two parts, which not all tests can.
+SEPARATE ?= no
+# Rounds of fail-over, up to five; each kind has come once after three.
+ROUNDS ?= 5
+
 # world TESTS NAME [OPTIONS]: runs tests of e2e in the lab; what they wrote goes to a directory with the name.
 define world
 	lab/run $(LAB_FLAGS) --timeout $(LAB_TIMEOUT) $(PUT) --put bin/e2e.test --env PGRESYNC_TEST_MUST_RUN=1 \
-		--artifacts '$(ARTIFACTS)/$(2)' $(3) -- ./e2e.test -test.v -test.timeout $(LAB_TIMEOUT)s -test.run '$(1)'
+		--env PGRESYNC_TEST_SEPARATE=$(SEPARATE) --artifacts '$(ARTIFACTS)/$(2)' $(3) -- ./e2e.test -test.v -test.timeout $(LAB_TIMEOUT)s -test.run '$(1)'
 endef
 
 .PHONY: test-e2e
@@ -149,8 +154,8 @@ test-e2e: lab-binaries ## several nodes with real everything, in the lab; RUN ch
 	$(call world,$(if $(filter .,$(RUN)),TestPromises,$(RUN)),e2e)
 
 .PHONY: test-failover
-test-failover: lab-binaries ## five rounds of fail-over under load, in the lab
-	$(call world,TestFailover,failover)
+test-failover: lab-binaries ## ROUNDS of fail-over under load (5), in the lab
+	$(call world,TestFailover/^(round [1-$(ROUNDS)]|a),failover)
 
 .PHONY: test-layouts
 test-layouts: lab-binaries ## whether the WAL travels, for each layout, in the lab
@@ -232,7 +237,7 @@ test-shown: lab-binaries ## a cluster in the lab, looked at from here: its page 
 
 .PHONY: test-lab
 test-lab: ## all that needs ZFS, in the lab: a machine with real OpenZFS
-	$(MAKE) --jobs $(LAB_JOBS) test-e2e test-failover test-zfs test-compose test-layouts
+	$(MAKE) --jobs $(LAB_JOBS) ROUNDS=3 test-e2e test-failover test-privileges test-zfs test-compose test-layouts
 
 .PHONY: test
 test: ## everything

@@ -50,7 +50,7 @@ func TestFailover(t *testing.T) {
 func newFailover(t *testing.T) *failover {
 	t.Helper()
 	bin, out := requireLab(t)
-	w, err := world.New(t.Context(), world.Options{Nodes: []string{"db1", "db2", "db3"}, Bin: bin, Out: out, Tail: tail, Broker: true})
+	w, err := world.New(t.Context(), world.Options{Nodes: []string{"db1", "db2", "db3"}, Bin: bin, Out: out, Separate: separate(), Tail: tail, Broker: true})
 	must(t, err)
 	t.Cleanup(func() {
 		if err := w.Close(); err != nil {

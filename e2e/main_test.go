@@ -9,6 +9,9 @@ import (
 	"github.com/pgresync/pgresync/e2e/world"
 )
 
+// separate has the tests run with secondary sidecars in two parts (`make … SEPARATE=yes`).
+func separate() bool { return os.Getenv("PGRESYNC_TEST_SEPARATE") == "yes" }
+
 // requireLab skips where the tests cannot run, or fails when they must.
 func requireLab(t testing.TB) (bin, out string) {
 	t.Helper()

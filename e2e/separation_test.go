@@ -53,7 +53,7 @@ func newSeparated(t *testing.T) *separated {
 	bin, out := requireLab(t)
 	page, err := os.ReadFile(filepath.Join(bin, "unprivileged.md"))
 	must(t, err)
-	w, err := world.New(t.Context(), world.Options{Nodes: []string{"db1", "db2"}, Bin: bin, Out: out, Tail: tail})
+	w, err := world.New(t.Context(), world.Options{Nodes: []string{"db1", "db2"}, Bin: bin, Out: out, Separate: true, Tail: tail})
 	must(t, err)
 	t.Cleanup(func() { must(t, w.Close()) })
 	s := &separated{bin: bin, stage: &stage{w: w, db1: w.Node("db1"), db2: w.Node("db2"), secondary: map[*world.Node]*world.Process{}, out: out}}
@@ -62,14 +62,11 @@ func newSeparated(t *testing.T) *separated {
 	s.startPrimary(t, nil)
 	// The capabilities of the page are enough for the privileged part, too.
 	s.under = (&privileged{w: w, db1: s.db1, page: string(page)}).capabilities(t)
-	s.env = map[string]string{"PGRESYNC_SEPARATE_PRIVILEGES": "true", "PGRESYNC_DIAGNOSTICS_DIR": "/var/lib/pgresync/diagnostics"}
-	maps.Copy(s.env, world.OtherMounts())
+	s.env = world.OtherMounts()
 	pool := s.db2.Pool()
 	for _, argv := range [][]string{
-		{"install", "-d", "-o", "postgres", "-g", "postgres", "/var/lib/pgresync/diagnostics"},
 		{"zfs", "create", "-o", "mountpoint=/srv/other", pool + "/other"},
 		{"zfs", "snapshot", pool + "/other@s"},
-		{"chmod", "666", "/dev/zfs"}, // as udev has it
 	} {
 		run(t, s.db2, argv...)
 	}

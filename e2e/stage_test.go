@@ -33,7 +33,7 @@ type stage struct {
 func newStage(t testing.TB) *stage {
 	t.Helper()
 	bin, out := requireLab(t)
-	w, err := world.New(t.Context(), world.Options{Nodes: []string{"db1", "db2", "db3", "db4"}, Bin: bin, Out: out, Tail: tail})
+	w, err := world.New(t.Context(), world.Options{Nodes: []string{"db1", "db2", "db3", "db4"}, Bin: bin, Out: out, Separate: separate(), Tail: tail})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,6 +61,7 @@ func newPair(t testing.TB, o world.Options) *stage {
 	t.Helper()
 	o.Nodes, o.Tail = []string{"db1", "db2"}, tail
 	o.Bin, o.Out = requireLab(t)
+	o.Separate = separate()
 	w, err := world.New(t.Context(), o)
 	must(t, err)
 	t.Cleanup(func() {

@@ -73,6 +73,11 @@ func (n *Node) build(ctx context.Context) error {
 	if err := n.buildMounts(ctx); err != nil {
 		return err
 	}
+	if n.world.o.Separate {
+		if err := n.prepareSeparation(ctx); err != nil {
+			return err
+		}
+	}
 	return n.buildPool(ctx)
 }
 

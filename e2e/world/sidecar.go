@@ -62,7 +62,24 @@ func (n *Node) sidecarEnv(kind string) map[string]string {
 		"PGRESYNC_CHECK_INTERVAL":   "3s", "PGRESYNC_DEBOUNCE": "3s",
 		"PGRESYNC_CONVERGE_SHORT": "2m", "PGRESYNC_BACKOFF_MIN": "2s", "PGRESYNC_BACKOFF_MAX": "10s", "PGRESYNC_PROVE_TIMEOUT": "120s",
 	})
+	if n.world.o.Separate {
+		maps.Copy(env, map[string]string{
+			"PGRESYNC_SEPARATE_PRIVILEGES": "true", "PGRESYNC_DIAGNOSTICS_DIR": diagnostics,
+			// Those of InitPrimary.
+			"PGRESYNC_MOUNTPOINT": "/srv/pg", "PGRESYNC_MOUNTPOINTS": "wal=/srv/pgwal,ts1=/srv/ts1",
+		})
+	}
 	return env
+}
+
+const diagnostics = "/var/lib/pgresync/diagnostics"
+
+// prepareSeparation does what is root's to do before a sidecar gives privileges away.
+func (n *Node) prepareSeparation(ctx context.Context) error {
+	return n.runAll(ctx,
+		[]string{"install", "-d", "-o", "postgres", "-g", "postgres", diagnostics},
+		[]string{"chmod", "666", "/dev/zfs"}, // as udev has it
+	)
 }
 
 // OtherMounts are settings for a standby that has its datasets at other paths than

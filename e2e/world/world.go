@@ -39,6 +39,9 @@ type Options struct {
 	// Broker starts a NATS server of its own beside the bridge. Without it the broker is
 	// embedded in the primary sidecar of the first node.
 	Broker bool
+	// Separate has the secondary sidecars run in two parts, of which the one that is
+	// connected has no privileges.
+	Separate bool
 	// Encrypted has primaries made on encrypted datasets, with a key in KeyFile.
 	Encrypted bool
 	// Tail, if not nil, gets every line that a process of a node prints. It is called
