@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/pgresync/pgresync/e2e/world"
+	"github.com/pgresync/pgresync/internal/progtest"
 )
 
 // slow makes a transfer to the node last for about 20 s.
@@ -92,7 +93,7 @@ fi
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 exec zfs "$@"
 `, hold, reached)
-	must(t, os.WriteFile(filepath.Join(dir, "zfs"), []byte(script), 0o755))
+	must(t, progtest.Write(filepath.Join(dir, "zfs"), []byte(script), 0o755))
 	must(t, os.WriteFile(hold, nil, 0o644))
 	must(t, s.primary.Stop())
 	s.startPrimary(t, map[string]string{"PATH": dir + ":" + os.Getenv("PATH")})

@@ -13,6 +13,7 @@ import (
 
 	"github.com/pgresync/pgresync/internal/command"
 	"github.com/pgresync/pgresync/internal/pgtest"
+	"github.com/pgresync/pgresync/internal/progtest"
 	"github.com/pgresync/pgresync/messages"
 	"github.com/pgresync/pgresync/pgops"
 )
@@ -96,7 +97,7 @@ func fakeUnit(t *testing.T, c *pgtest.Cluster) (dir string) {
 		run = fmt.Sprintf("setpriv --reuid=%[1]s --regid=%[1]s --init-groups --", user)
 	}
 	env := fmt.Sprintf("UNIT=pg.service\nRUN='%s'\nPOSTGRES='%s/postgres'\nDATA='%s'\nLOG='%s'\n", run, c.BinDir, c.DataDir, c.LogFile)
-	if err := errors.Join(os.WriteFile(filepath.Join(dir, "systemctl"), script, 0o755), os.WriteFile(filepath.Join(dir, "unit.env"), []byte(env), 0o644)); err != nil {
+	if err := errors.Join(progtest.Write(filepath.Join(dir, "systemctl"), script, 0o755), os.WriteFile(filepath.Join(dir, "unit.env"), []byte(env), 0o644)); err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))

@@ -7,13 +7,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pgresync/pgresync/internal/progtest"
 	"github.com/pgresync/pgresync/internal/secondary"
 )
 
 func program(t *testing.T, text string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "hook")
-	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+text+"\n"), 0o700); err != nil {
+	if err := progtest.Write(path, []byte("#!/bin/sh\n"+text+"\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	return path

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/pgresync/pgresync/e2e/world"
+	"github.com/pgresync/pgresync/internal/progtest"
 )
 
 // The part of patroni.yml that is the lab's.
@@ -93,7 +94,7 @@ func TestPatroni(t *testing.T) {
 func TestTheScriptPassesOnWhatIsTheCommands(t *testing.T) {
 	dir := t.TempDir()
 	show, settings := filepath.Join(dir, "show"), filepath.Join(dir, "settings")
-	must(t, os.WriteFile(show, []byte("#!/bin/sh\nenv | grep ^PGRESYNC_\necho \"$@\"\n"), 0o700))
+	must(t, progtest.Write(show, []byte("#!/bin/sh\nenv | grep ^PGRESYNC_\necho \"$@\"\n"), 0o700))
 	must(t, os.WriteFile(settings, []byte("PGRESYNC_NODE=db2\nPGRESYNC_PRIMARY_CONNINFO=\"user=replicator host=db1\"\n"), 0o600))
 	c := exec.CommandContext(t.Context(), "./pgresync-seed", "--datadir=/srv/pg/17")
 	c.Env = []string{"PATH=" + os.Getenv("PATH"), "PGRESYNC_SEED_COMMAND=" + show, "PGRESYNC_ENV_FILES=/nowhere " + settings}

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/pgresync/pgresync/internal/progtest"
 )
 
 // Gate stands between a sidecar and the zfs command: it holds calls back, before
@@ -60,7 +62,7 @@ func (n *Node) NewGate() (*Gate, error) {
 	if err := os.MkdirAll(g.dir, 0o755); err != nil {
 		return nil, err
 	}
-	return g, os.WriteFile(filepath.Join(g.dir, "zfs"), fmt.Appendf(nil, gateScript, g.dir), 0o755)
+	return g, progtest.Write(filepath.Join(g.dir, "zfs"), fmt.Appendf(nil, gateScript, g.dir), 0o755)
 }
 
 // Env are the settings of a sidecar that goes through the gate.

@@ -26,6 +26,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/pgresync/pgresync/internal/command"
+	"github.com/pgresync/pgresync/internal/progtest"
 )
 
 // The test's program is all three: the test, the privileged part, which it starts as
@@ -61,7 +62,7 @@ var program = sync.OnceValue(func() string {
 	programDir = dir
 	text, err := os.ReadFile("/proc/self/exe")
 	path := filepath.Join(dir, "program")
-	if err := errors.Join(err, os.Chmod(dir, 0o755), os.WriteFile(path, text, 0o755)); err != nil {
+	if err := errors.Join(err, os.Chmod(dir, 0o755), progtest.Write(path, text, 0o755)); err != nil {
 		return ""
 	}
 	return path
@@ -130,7 +131,7 @@ func newStage(t *testing.T) *stage {
 	for _, dir := range []string{"mnt", "bin"} {
 		s.must(os.Mkdir(filepath.Join(base, dir), 0o755))
 	}
-	s.must(os.WriteFile(filepath.Join(base, "bin/zfs"), []byte(strings.ReplaceAll(fakeZFS, "BASE", base)), 0o755))
+	s.must(progtest.Write(filepath.Join(base, "bin/zfs"), []byte(strings.ReplaceAll(fakeZFS, "BASE", base)), 0o755))
 	return s
 }
 

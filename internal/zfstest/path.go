@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/pgresync/pgresync/internal/progtest"
 	"github.com/pgresync/pgresync/messages"
 )
 
@@ -18,7 +19,7 @@ func (e *Env) InPath(tb testing.TB) {
 	dir := tb.TempDir()
 	for name, program := range map[string]string{"zfs": e.Options.ZFS, "zpool": e.Options.Zpool} {
 		script := fmt.Sprintf("#!/bin/sh\n%s exec '%s' \"$@\"\n", strings.Join(quoted(e.Options.Env), " "), program)
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(script), 0o700); err != nil {
+		if err := progtest.Write(filepath.Join(dir, name), []byte(script), 0o700); err != nil {
 			tb.Fatal(err)
 		}
 	}
