@@ -28,6 +28,9 @@ BENCH_FLAGS ?=
 # Options of `make bench-lab` and `make bench-account`: --sizes 256MiB,512MiB,1GiB,2GiB --change 32MiB --scratch /var/tmp --only pgresync
 BENCH_LAB_FLAGS ?=
 BENCH_LAB_TIMEOUT ?= 7200
+# The database of vulnerabilities, file:///… for a copy of it, and options of scripts/vulncheck.
+VULNDB ?=
+VULNCHECK_FLAGS ?=
 SIM_EVERY ?= 1
 SIM_RANDOM ?= 3000
 # Least coverage in percent of the pure packages.
@@ -100,8 +103,8 @@ $(CYCLONEDX):
 	$(call install_tool,github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@$(CYCLONEDX_VERSION),cyclonedx-gomod)
 
 .PHONY: vulncheck
-vulncheck: $(GOVULNCHECK) ## known vulnerabilities in what is linked; needs https://vuln.go.dev, hence not part of test
-	$(GOVULNCHECK) ./...
+vulncheck: $(GOVULNCHECK) ## known vulnerabilities in what is linked, by VULNDB, or https://vuln.go.dev, hence not part of test
+	GOVULNCHECK='$(GOVULNCHECK)' VULNDB='$(VULNDB)' scripts/vulncheck $(VULNCHECK_FLAGS)
 
 .PHONY: prerequisites
 prerequisites:
