@@ -42,7 +42,6 @@ func newModes(t *testing.T) *stage {
 	run(t, s.db2, "sh", "-c", "echo '# of db2 alone' >>"+world.DataDir+"/pg_hba.conf")
 	// The live copy goes its own way: this is the room that it can give up.
 	must(t, s.db1.AddDocuments(t.Context(), 2, 64<<20))
-	s.replayed(t)
 	s.cutOff(t)
 	must(t, s.db1.AddDocuments(t.Context(), 3, 4<<20))
 	return s
@@ -64,9 +63,14 @@ func (s *stage) replayed(t testing.TB) {
 	must(t, s.db2.Replayed(t.Context(), patience, sql(t, s.db1, "select pg_current_wal_lsn()")))
 }
 
-// cutOff breaks the standby for good, and leaves its pool little room.
+// cutOff breaks the standby for good, and leaves its pool little room. What the
+// standby still had to write would take that, sooner or later.
 func (s *stage) cutOff(t testing.TB) {
 	t.Helper()
+	sql(t, s.db1, "checkpoint")
+	s.replayed(t)
+	sql(t, s.db2, "checkpoint")
+	run(t, s.db2, "zpool", "sync", s.db2.Pool())
 	must(t, s.db2.Unplug(t.Context()))
 	must(t, s.db1.LoseSlot(t.Context(), s.db2))
 	const room = 40 << 20
