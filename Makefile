@@ -318,7 +318,7 @@ bench-account: bench-lab-binaries ## what is in an increment, by layout and sett
 
 .PHONY: bench-down
 bench-down: bench-lab-binaries ## how long a standby is down in a resync, and when PostgreSQL is merely stopped and started, in the lab
-	lab/run $(LAB_FLAGS) --timeout $(BENCH_LAB_TIMEOUT) $(BENCH_PUT) --artifacts bench-results/down -- ./bench-lab down --repeat 30 --change 1MiB $(BENCH_LAB_FLAGS)
+	lab/run $(LAB_FLAGS) --timeout $(BENCH_LAB_TIMEOUT) $(BENCH_PUT) --artifacts bench-results/down -- ./bench-lab down --repeat 30 --limit 1h --change 1MiB $(BENCH_LAB_FLAGS)
 
 .PHONY: bench-wal
 bench-wal: bench-lab-binaries ## what WAL the primary keeps during a seed that lasts minutes, in the lab

@@ -20,12 +20,18 @@ import (
 // downGroup is the rows' group, which bench/plot draws.
 const downGroup = "down"
 
-// downTimes compares how long a client cannot read from the standby in a resync and
-// when PostgreSQL is merely stopped and started, in turn, on an idle world.
+// syncfs has a server that starts from a backup_label sync the file systems in place
+// of every file in them (PostgreSQL 14, recovery_init_sync_method).
+var syncfs = map[string]string{"PGRESYNC_POSTGRES_SETTINGS": "recovery_init_sync_method=syncfs"}
+
+// downTimes compares how long a client cannot read from the standby in a resync,
+// with either way to sync, and when PostgreSQL is merely stopped and started, in
+// turn, on an idle world.
 func downTimes(ctx context.Context, o options, stdout io.Writer) error {
 	rep := newReport("down time of a standby")
-	resyncs, restarts := &report.Row{Group: downGroup, Name: "resync"}, &report.Row{Group: downGroup, Name: "stop and start of PostgreSQL"}
-	rep.Rows = []*report.Row{resyncs, restarts}
+	resyncs, synced := &report.Row{Group: downGroup, Name: "resync"}, &report.Row{Group: downGroup, Name: "resync, syncfs"}
+	restarts := &report.Row{Group: downGroup, Name: "stop and start of PostgreSQL"}
+	rep.Rows = []*report.Row{resyncs, synced, restarts}
 	// The daily budget is for standbys that are resynced by themselves.
 	ro := faults.RigOptions{Idle: true, Follower: map[string]string{"PGRESYNC_LOG_LEVEL": "debug"}}
 	return withRig(ctx, o, ro, stdout, func(r *faults.Rig) error {
@@ -34,17 +40,23 @@ func downTimes(ctx context.Context, o options, stdout io.Writer) error {
 			if time.Since(began) > o.limit {
 				break
 			}
-			one, err := downInResync(ctx, r, uint64(i), o.change)
-			if err != nil {
-				return fmt.Errorf("resync %d: %w", i+1, err)
+			for j, c := range []struct {
+				row *report.Row
+				env map[string]string
+			}{{resyncs, nil}, {synced, syncfs}} {
+				one, err := downInResync(ctx, r, uint64(2*i+j), o.change, c.env)
+				if err != nil {
+					return fmt.Errorf("%s %d: %w", c.row.Name, i+1, err)
+				}
+				c.row.Runs = append(c.row.Runs, one)
+				_, _ = fmt.Fprintf(stdout, "%2d: %s %.2f s %v\n", i+1, c.row.Name, one.Seconds, one.Values)
 			}
-			resyncs.Runs = append(resyncs.Runs, one)
 			other, err := downInRestart(ctx, r)
 			if err != nil {
 				return fmt.Errorf("restart %d: %w", i+1, err)
 			}
 			restarts.Runs = append(restarts.Runs, other)
-			_, _ = fmt.Fprintf(stdout, "%2d: resync %.2f s %v, stop and start %.2f s\n", i+1, one.Seconds, one.Values, other.Seconds)
+			_, _ = fmt.Fprintf(stdout, "%2d: stop and start %.2f s\n", i+1, other.Seconds)
 			if err := rep.Save(o.result("down.json")); err != nil {
 				return err
 			}
@@ -54,7 +66,10 @@ func downTimes(ctx context.Context, o options, stdout io.Writer) error {
 	})
 }
 
-func downInResync(ctx context.Context, r *faults.Rig, serial uint64, change int64) (report.Run, error) {
+func downInResync(ctx context.Context, r *faults.Rig, serial uint64, change int64, env map[string]string) (report.Run, error) {
+	if err := r.Follow(ctx, env); err != nil {
+		return report.Run{}, err
+	}
 	if err := r.Primary.AddDocuments(ctx, serial+100, change); err != nil {
 		return report.Run{}, err
 	}
