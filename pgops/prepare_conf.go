@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -58,7 +59,7 @@ func (c *copied) writeSettings() error {
 	if err != nil {
 		return err
 	}
-	text := filterSettings(string(old)) + ownSettings(c.setup, c.major)
+	text := filterSettings(string(old)) + ownSettings(c.setup, c.major, runtime.GOOS)
 	return replace(c.root, autoConf, fileMode, []byte(text), c.setup.UID, c.setup.GID)
 }
 
@@ -103,13 +104,20 @@ func primaryOnly(line string) bool {
 // ownSettings is our block. The targets of recovery are unset here as well,
 // because the primary may have them in its postgresql.conf from a restore long
 // ago: there they mean nothing, but a standby would stop, or promote itself.
-func ownSettings(s *messages.StandbySetup, major int) string {
+func ownSettings(s *messages.StandbySetup, major int, os string) string {
 	settings := map[string]string{
 		"recovery_target": "", "recovery_target_lsn": "", "recovery_target_name": "",
 		"recovery_target_time": "", "recovery_target_xid": "", "recovery_target_timeline": "latest",
 	}
 	if major < 16 {
 		settings["promote_trigger_file"] = ""
+	}
+	if major >= 14 && os == "linux" {
+		// A server that starts from a backup_label opens every file and syncs it, which
+		// takes longer the larger the database, while the standby is down. What was
+		// received and cloned is on disk; of one file system OpenZFS syncs its own intent
+		// log, whatever else the pool has to write (zfs_sync, OpenZFS 2.3).
+		settings["recovery_init_sync_method"] = "syncfs"
 	}
 	maps.Copy(settings, s.Settings)
 	settings["primary_conninfo"] = s.PrimaryConninfo

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 
@@ -152,7 +153,7 @@ func (c *copied) verify() error {
 	if err != nil {
 		return err
 	}
-	if !strings.HasSuffix(string(settings), ownSettings(c.setup, c.major)) {
+	if !strings.HasSuffix(string(settings), ownSettings(c.setup, c.major, runtime.GOOS)) {
 		return fmt.Errorf("%s does not end with our settings", autoConf)
 	}
 	label, err := readSmall(c.root, labelFile)

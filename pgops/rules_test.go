@@ -48,8 +48,8 @@ func TestSettingsAreIdempotent(t *testing.T) {
 			Settings:        rapid.MapOf(rapid.StringMatching(`[a-z]{1,9}`), rapid.StringMatching(`[ -~]{0,9}`)).Draw(t, "settings"),
 		}
 		before := rapid.StringMatching(`([a-z_]{1,20} = '[ -~]{0,10}'\n){0,5}`).Draw(t, "before")
-		once := filterSettings(before) + ownSettings(s, 15)
-		if twice := filterSettings(once) + ownSettings(s, 15); twice != once {
+		once := filterSettings(before) + ownSettings(s, 15, "linux")
+		if twice := filterSettings(once) + ownSettings(s, 15, "linux"); twice != once {
 			t.Fatalf("got:\n%s\nwant:\n%s", twice, once)
 		}
 	})
@@ -58,13 +58,39 @@ func TestSettingsAreIdempotent(t *testing.T) {
 func TestOwnSettingsByVersion(t *testing.T) {
 	s := &messages.StandbySetup{PrimaryConninfo: `password='it''s'`, SlotName: "pgresync_a", Settings: map[string]string{"port": "5433"}}
 	for major, want := range map[int]bool{12: true, 15: true, 16: false, 18: false} {
-		got := ownSettings(s, major)
+		got := ownSettings(s, major, "linux")
 		// Removed in 16, where the name alone would stop the server.
 		if strings.Contains(got, "promote_trigger_file") != want {
 			t.Errorf("version %d: got\n%s\nwant promote_trigger_file: %v", major, got, want)
 		}
 		if !strings.Contains(got, `primary_conninfo = 'password=''it''''s'''`) {
 			t.Errorf("version %d: got\n%s\nwant the quotes doubled", major, got)
+		}
+	}
+}
+
+// A value that the server does not know would keep it from starting.
+func TestFilesAreSyncedByFileSystemWhereThatIsKnown(t *testing.T) {
+	for _, tc := range []struct {
+		major    int
+		os       string
+		settings map[string]string
+		want     string
+	}{
+		{13, "linux", nil, ""},
+		{14, "linux", nil, "recovery_init_sync_method = 'syncfs'"},
+		{18, "linux", nil, "recovery_init_sync_method = 'syncfs'"},
+		{18, "freebsd", nil, ""},
+		{18, "linux", map[string]string{"recovery_init_sync_method": "fsync"}, "recovery_init_sync_method = 'fsync'"},
+	} {
+		got := ""
+		for line := range strings.Lines(ownSettings(&messages.StandbySetup{Settings: tc.settings}, tc.major, tc.os)) {
+			if strings.HasPrefix(line, "recovery_init_sync_method") {
+				got += strings.TrimSpace(line)
+			}
+		}
+		if got != tc.want {
+			t.Errorf("version %d on %s with %v: got %q, want %q", tc.major, tc.os, tc.settings, got, tc.want)
 		}
 	}
 }

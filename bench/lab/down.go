@@ -20,16 +20,16 @@ import (
 // downGroup is the rows' group, which bench/plot draws.
 const downGroup = "down"
 
-// syncfs has a server that starts from a backup_label sync the file systems in place
-// of every file in them (PostgreSQL 14, recovery_init_sync_method).
-var syncfs = map[string]string{"PGRESYNC_POSTGRES_SETTINGS": "recovery_init_sync_method=syncfs"}
+// fsync has a server that starts from a backup_label sync every file, which is
+// PostgreSQL's default, in place of the file systems.
+var fsync = map[string]string{"PGRESYNC_POSTGRES_SETTINGS": "recovery_init_sync_method=fsync"}
 
 // downTimes compares how long a client cannot read from the standby in a resync,
 // with either way to sync, and when PostgreSQL is merely stopped and started, in
 // turn, on an idle world.
 func downTimes(ctx context.Context, o options, stdout io.Writer) error {
 	rep := newReport("down time of a standby")
-	resyncs, synced := &report.Row{Group: downGroup, Name: "resync"}, &report.Row{Group: downGroup, Name: "resync, syncfs"}
+	resyncs, synced := &report.Row{Group: downGroup, Name: "resync"}, &report.Row{Group: downGroup, Name: "resync, every file synced"}
 	restarts := &report.Row{Group: downGroup, Name: "stop and start of PostgreSQL"}
 	rep.Rows = []*report.Row{resyncs, synced, restarts}
 	// The daily budget is for standbys that are resynced by themselves.
@@ -43,7 +43,7 @@ func downTimes(ctx context.Context, o options, stdout io.Writer) error {
 			for j, c := range []struct {
 				row *report.Row
 				env map[string]string
-			}{{resyncs, nil}, {synced, syncfs}} {
+			}{{resyncs, nil}, {synced, fsync}} {
 				one, err := downInResync(ctx, r, uint64(2*i+j), o.change, c.env)
 				if err != nil {
 					return fmt.Errorf("%s %d: %w", c.row.Name, i+1, err)

@@ -27,7 +27,7 @@ type Config struct {
 	PGStartTimeout   time.Duration     `split_words:"true" default:"2m" min:"5s" desc:"Longest time for a start, including recovery to consistency."`
 	PGStopTimeout    time.Duration     `split_words:"true" default:"1m" min:"1s" desc:"Longest time for a fast shut-down; after it the shut-down is immediate."`
 	PrimaryConninfo  settings.Conninfo `split_words:"true" desc:"Parameters for primary_conninfo, like user=replicator passfile=/etc/pgresync/passfile. Host and port follow the publisher's lease unless they are given here."`
-	PostgresSettings settings.Pairs    `split_words:"true" desc:"Settings of PostgreSQL for this standby as name=value items, separated by commas; they win over what came with the copy."`
+	PostgresSettings settings.Pairs    `split_words:"true" desc:"Settings of PostgreSQL for this standby as name=value items, separated by commas; they win over what came with the copy and over recovery_init_sync_method=syncfs, which is set on Linux from version 14 on."`
 	LowSettings      string            `split_words:"true" default:"raise" oneof:"raise refuse" desc:"Parameters like max_connections that are lower here than on the primary, with which PostgreSQL would not start: whether to raise them in the new copy or to refuse the resync before the old copy is stopped."`
 	KeepFiles        settings.Words    `split_words:"true" default:"postgresql.conf,pg_hba.conf,pg_ident.conf,server.crt,server.key,root.crt,root.crl" desc:"Files of the data directory that each new copy takes over from the one it replaces, separated by commas."`
 
