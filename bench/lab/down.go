@@ -41,9 +41,13 @@ func downTimes(ctx context.Context, o options, stdout io.Writer) error {
 				break
 			}
 			for j, c := range []struct {
-				row *report.Row
-				env map[string]string
-			}{{resyncs, nil}, {synced, fsync}} {
+				row   *report.Row
+				env   map[string]string
+				every int // rounds
+			}{{resyncs, nil, 1}, {synced, fsync, 3}} {
+				if i%c.every != 0 {
+					continue
+				}
 				one, err := downInResync(ctx, r, uint64(2*i+j), o.change, c.env)
 				if err != nil {
 					return fmt.Errorf("%s %d: %w", c.row.Name, i+1, err)
