@@ -50,7 +50,10 @@ func Start(ctx context.Context, c *settings.Common, name string, urls []string, 
 	}
 	notify := notifier()
 	tell(log, errors.Join(notify.Status(ctx, "waits for NATS"), notify.Ready(ctx)))
-	return bus.Connect(ctx, cfg)
+	if c.HTTPListen == "" {
+		return bus.Connect(ctx, cfg)
+	}
+	return connectServing(ctx, c.HTTPListen, cfg)
 }
 
 // seedFile is a file with the seed of a key that signs, and the setting that names it.
