@@ -64,23 +64,19 @@ func serve(ctx context.Context, cfg Config, log zerolog.Logger) error {
 		return err
 	}
 	defer closeServer()
-	link, err := sidecar.Start(ctx, &cfg.Common, "primary", urls, cfg.LeaseTTL, log)
+	var store *stream.Store
+	link, err := sidecar.Start(ctx, &cfg.Common, messages.SidecarPrimary, urls, cfg.LeaseTTL, log, func(ctx context.Context, link *bus.Bus) (err error) {
+		if store == nil {
+			if store, err = newStore(cfg, link); err != nil {
+				return daemon.Permanent(err)
+			}
+		}
+		return errors.Join(link.Provision(ctx), store.Provision(ctx))
+	})
 	if err != nil {
 		return err
 	}
 	defer link.Close()
-	parts := streamConfig(cfg)
-	parts.Signer = link.Signer()
-	store, err := stream.NewStore(link.JetStream(), parts)
-	if err != nil {
-		return err
-	}
-	err = daemon.Keep(ctx, log, "provision", func(ctx context.Context) error {
-		return errors.Join(link.Provision(ctx), store.Provision(ctx))
-	}, daemon.KeepOptions{})
-	if err != nil {
-		return err
-	}
 	hub := stream.NewHub(store, stream.OnChange(func(r messages.StreamRecord) { record(ctx, link, r, log) }))
 	var v sidecar.Views
 	svc := primary.New(serviceConfig(cfg, link.LeaseTTL()), primary.Deps{
@@ -136,6 +132,13 @@ func heapLimit(cfg Config) int64 {
 		limit = max(limit, sidecar.HeapWithServer)
 	}
 	return limit
+}
+
+// newStore is where parts are published, by the link's own key.
+func newStore(cfg Config, link *bus.Bus) (*stream.Store, error) {
+	parts := streamConfig(cfg)
+	parts.Signer = link.Signer()
+	return stream.NewStore(link.JetStream(), parts)
 }
 
 func streamConfig(cfg Config) stream.Config {

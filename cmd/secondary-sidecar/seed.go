@@ -153,7 +153,11 @@ func seedAlone(ctx context.Context, cfg Config, p root, link *bus.Bus, r message
 	if err := link.Provision(ctx); err != nil {
 		return fmt.Errorf("seed: %w", err)
 	}
-	svc, _, err := newService(cfg, p, link, zfs, db, log)
+	identity, err := loadIdentity(cfg)
+	if err != nil {
+		return err
+	}
+	svc, _, err := newService(cfg, p, link, zfs, db, identity, log)
 	if err != nil {
 		return err
 	}

@@ -130,15 +130,17 @@ func serveAs(ctx context.Context, cfg Config, r root, log zerolog.Logger) error 
 	if err != nil {
 		return err
 	}
-	link, err := sidecar.Start(ctx, &cfg.Common, "secondary", cfg.NATS.URL.List(), 0, log)
+	identity, err := loadIdentity(cfg)
+	if err != nil {
+		return err
+	}
+	link, err := sidecar.Start(ctx, &cfg.Common, messages.SidecarSecondary, cfg.NATS.URL.List(), 0, log,
+		func(ctx context.Context, link *bus.Bus) error { return link.Provision(ctx) })
 	if err != nil {
 		return err
 	}
 	defer link.Close()
-	if err := daemon.Keep(ctx, log, "provision", link.Provision, daemon.KeepOptions{}); err != nil {
-		return err
-	}
-	svc, v, err := newService(cfg, r, link, zfs, db, log)
+	svc, v, err := newService(cfg, r, link, zfs, db, identity, log)
 	if err != nil {
 		return err
 	}
@@ -149,12 +151,18 @@ func serveAs(ctx context.Context, cfg Config, r root, log zerolog.Logger) error 
 	)
 }
 
-func newService(cfg Config, r root, link *bus.Bus, zfs *zfsops.ZFS, db *pgops.Database, log zerolog.Logger) (*secondary.Service, sidecar.Views, error) {
-	var v sidecar.Views
+func loadIdentity(cfg Config) (*seal.Identity, error) {
 	identity, err := seal.LoadIdentity(cfg.IdentityFile, cfg.PlainStreams == "accept")
 	if err != nil {
-		return nil, v, daemon.WithExitCode(fmt.Errorf("PGRESYNC_IDENTITY_FILE: %w", err), daemon.ExitUsage)
+		return nil, daemon.WithExitCode(fmt.Errorf("PGRESYNC_IDENTITY_FILE: %w", err), daemon.ExitUsage)
 	}
+	return identity, nil
+}
+
+func newService(
+	cfg Config, r root, link *bus.Bus, zfs *zfsops.ZFS, db *pgops.Database, identity *seal.Identity, log zerolog.Logger,
+) (*secondary.Service, sidecar.Views, error) {
+	var v sidecar.Views
 	reader, err := stream.NewReader(link.JetStream(), stream.Config{
 		Cluster: cfg.Cluster, Publishers: link.Publishers(), RateLimit: uint64(cfg.RateLimit), StallTimeout: cfg.StallTimeout, CutTimeout: cfg.CutTimeout,
 	})

@@ -39,21 +39,18 @@ func Connect(ctx context.Context, c *settings.Common, name string, urls []string
 	return bus.Connect(ctx, cfg)
 }
 
-// Start is bus.Connect for a service. The service manager hears that it has started
-// before the wait for NATS, which may be long: what keeps it from ever working has
-// been found by then, and neither a boot nor `systemctl start` is to hang on
-// another host.
-func Start(ctx context.Context, c *settings.Common, name string, urls []string, leaseTTL time.Duration, log zerolog.Logger) (*bus.Bus, error) {
+// Start is bus.Connect for a service, and provision, until it has succeeded. The
+// service manager hears that it has started before the wait for NATS, which may be
+// long: what keeps it from ever working has been found by then, and neither a boot
+// nor `systemctl start` is to hang on another host. HTTP is answered meanwhile.
+func Start(ctx context.Context, c *settings.Common, name string, urls []string, leaseTTL time.Duration, log zerolog.Logger, provision Provision) (*bus.Bus, error) {
 	cfg, err := withKeys(c, seedOf(c), BusConfig(c, name, urls, leaseTTL, log), log)
 	if err != nil {
 		return nil, err
 	}
 	notify := notifier()
 	tell(log, errors.Join(notify.Status(ctx, "waits for NATS"), notify.Ready(ctx)))
-	if c.HTTPListen == "" {
-		return bus.Connect(ctx, cfg)
-	}
-	return connectServing(ctx, c.HTTPListen, cfg)
+	return startServing(ctx, c.HTTPListen, cfg, log, provision)
 }
 
 // seedFile is a file with the seed of a key that signs, and the setting that names it.

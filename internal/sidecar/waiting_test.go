@@ -2,6 +2,7 @@ package sidecar
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -10,9 +11,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
 
 	"github.com/pgresync/pgresync/internal/bus"
+	"github.com/pgresync/pgresync/internal/daemon"
 	"github.com/pgresync/pgresync/internal/natstest"
 	"github.com/pgresync/pgresync/messages"
 )
@@ -61,16 +64,18 @@ func config(url string) bus.Config {
 	return bus.Config{Cluster: "main", Node: "db2", Sidecar: messages.SidecarSecondary, Version: "1", URLs: []string{url}}
 }
 
+func never(context.Context, *bus.Bus) error { return errors.New("JetStream has no leader") }
+
 func TestASidecarThatWaitsForNATSAnswers(t *testing.T) {
 	nats, address := free(t), free(t)
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() {
-		_, err := connectServing(ctx, address, config("nats://"+nats))
+		_, err := startServing(ctx, address, config("nats://"+nats), zerolog.Nop(), never)
 		ended <- err
 	}()
 	for path, want := range map[string]string{
-		"/livez": "200 ok", "/readyz": "503 nats: waits for the first connection", "/metrics": "503 the sidecar waits", "/": "503 the sidecar waits",
+		"/livez": "200 ok", "/readyz": "503 nats: waits for the first connection", "/metrics": "503 the sidecar waits for NATS", "/": "503 the sidecar waits for NATS",
 	} {
 		if got := get(t, address, path); !strings.HasPrefix(got, want) {
 			t.Errorf("%s: got %q, want %q", path, got, want)
@@ -82,9 +87,48 @@ func TestASidecarThatWaitsForNATSAnswers(t *testing.T) {
 	}
 }
 
+func TestASidecarThatCannotProvisionAnswersAndSaysWhy(t *testing.T) {
+	address, url := free(t), natstest.Run(t).URL()
+	ctx, stop := context.WithCancel(t.Context())
+	ended, again := make(chan error, 1), make(chan struct{})
+	go func() {
+		calls := 0
+		_, err := startServing(ctx, address, config(url), zerolog.Nop(), func(ctx context.Context, link *bus.Bus) error {
+			if calls++; calls == 2 {
+				close(again)
+			}
+			return never(ctx, link)
+		})
+		ended <- err
+	}()
+	<-again // by now it is known how the first one went
+	for path, want := range map[string]string{"/livez": "200 ok", "/readyz": "503 nats: JetStream has no leader"} {
+		if got := get(t, address, path); !strings.HasPrefix(got, want) {
+			t.Errorf("%s: got %q, want %q", path, got, want)
+		}
+	}
+	stop()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want that it was ended", err)
+	}
+}
+
+func TestAPermanentErrorEndsTheStart(t *testing.T) {
+	_, err := startServing(t.Context(), "", config(natstest.Run(t).URL()), zerolog.Nop(), func(context.Context, *bus.Bus) error {
+		return daemon.Permanent(errors.New("no such storage"))
+	})
+	if err == nil || !strings.Contains(err.Error(), "no such storage") {
+		t.Errorf("got %v, want the error", err)
+	}
+}
+
 func TestTheAddressIsFreeOnceConnected(t *testing.T) {
 	address := free(t)
-	link, err := connectServing(t.Context(), address, config(natstest.Run(t).URL()))
+	provisioned := false
+	link, err := startServing(t.Context(), address, config(natstest.Run(t).URL()), zerolog.Nop(), func(context.Context, *bus.Bus) error {
+		provisioned = true
+		return nil
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,8 +139,8 @@ func TestTheAddressIsFreeOnceConnected(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = ln.Close()
-	if err := link.Ready(); err != nil {
-		t.Errorf("not ready: %v", err)
+	if err := link.Ready(); err != nil || !provisioned {
+		t.Errorf("not ready: %v; provisioned: %v", err, provisioned)
 	}
 }
 
@@ -108,7 +152,7 @@ func TestATakenAddressEndsTheWait(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	if _, err := connectServing(t.Context(), ln.Addr().String(), config("nats://"+free(t))); err == nil || !strings.Contains(err.Error(), "serve http") {
+	if _, err := startServing(t.Context(), ln.Addr().String(), config("nats://"+free(t)), zerolog.Nop(), never); err == nil || !strings.Contains(err.Error(), "serve http") {
 		t.Errorf("got %v, want that the address is taken", err)
 	}
 }
