@@ -44,9 +44,10 @@ type Config struct {
 	TrackInterval    time.Duration `split_words:"true" default:"1h" min:"1m" desc:"How often, with PGRESYNC_TRACK=interval, by the clock: all standbys share one snapshot and one upload."`
 
 	IdentityFile string `split_words:"true" desc:"Path of a file with this node's secret key of age (AGE-SECRET-KEY-1…), which opens encrypted streams. Its public key belongs in the primary's PGRESYNC_RECIPIENTS."`
+	PlainStreams string `split_words:"true" default:"refuse" oneof:"refuse accept" desc:"What to do with streams that are not encrypted, where PGRESYNC_IDENTITY_FILE is set. Accept them only while encryption is being introduced."`
+
 	// For the command seed alone.
 	OperatorSeedFile string `split_words:"true" desc:"Path of the seed of a user nkey (SU…) with which the command seed signs what it asks of a running sidecar, instead of PGRESYNC_SIGNING_SEED_FILE. Its public key belongs in PGRESYNC_TRIGGER_KEYS of this node."`
-	PlainStreams     string `split_words:"true" default:"refuse" oneof:"refuse accept" desc:"What to do with streams that are not encrypted, where PGRESYNC_IDENTITY_FILE is set. Accept them only while encryption is being introduced."`
 
 	CheckInterval time.Duration `split_words:"true" default:"5s" min:"1s" desc:"How often the state of replication is looked at."`
 	Debounce      time.Duration `default:"30s" min:"0s" desc:"How long a reason to resync must hold before it is acted upon."`
