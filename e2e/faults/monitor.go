@@ -79,10 +79,13 @@ func (m *Monitor) Seen() Seen {
 	return out
 }
 
+// run looks at most half of the time: in an emulated machine a look takes seconds of
+// the processors, which what is looked at needs, too.
 func (m *Monitor) run(ctx context.Context) {
-	tick := time.NewTicker(2 * time.Second)
-	defer tick.Stop()
+	rest := time.NewTimer(0)
+	defer rest.Stop()
 	for ctx.Err() == nil {
+		began := time.Now()
 		err := m.look(ctx)
 		m.mu.Lock()
 		m.seen.Samples++
@@ -90,9 +93,10 @@ func (m *Monitor) run(ctx context.Context) {
 			m.seen.Blind++
 		}
 		m.mu.Unlock()
+		rest.Reset(max(2*time.Second, time.Since(began)))
 		select {
 		case <-ctx.Done():
-		case <-tick.C:
+		case <-rest.C:
 		}
 	}
 }
