@@ -24,9 +24,10 @@ type Monitor struct {
 
 	looking sync.Mutex // held while it looks
 
-	mu   sync.Mutex
-	seen Seen
-	good string // GUID of the live copy when it was proven last
+	mu      sync.Mutex
+	seen    Seen
+	good    string // GUID of the live copy when it was proven last
+	suspect string // what the last look found missing or touched
 }
 
 // Seen is what a monitor saw: the most of everything, and what must not be.
@@ -109,10 +110,37 @@ func (m *Monitor) look(ctx context.Context) error {
 	if err := m.primary(ctx); err != nil {
 		return err
 	}
-	if err := m.copy(ctx); err != nil {
+	if err := m.counts(ctx); err != nil {
 		return err
 	}
-	return m.counts(ctx)
+	lost, err := m.copy(ctx)
+	if err != nil {
+		return err
+	}
+	touched := m.r.Untouched(ctx)
+	if touched != nil && !errors.Is(touched, errTouched) {
+		return touched // a node that is off, or in the middle of a boot
+	}
+	if touched != nil {
+		lost += "I-2: " + touched.Error()
+	}
+	m.judge(lost)
+	return nil
+}
+
+// judge believes what two looks in a row have found. A list of datasets is not
+// atomic: while one is renamed, or its pool exported, it may be on neither side.
+// What was destroyed does not come back.
+func (m *Monitor) judge(found string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if found != "" {
+		m.r.Say("the monitor: %s", found)
+	}
+	if found != "" && found == m.suspect {
+		m.violated("%s", found)
+	}
+	m.suspect = found
 }
 
 const primaryState = `select (select sum(size) from pg_ls_waldir()), (select count(*) from pg_replication_slots where slot_name like 'pgresync%')`
@@ -142,19 +170,20 @@ func (m *Monitor) primary(ctx context.Context) error {
 	return nil
 }
 
-// copy checks I-3: the copy that was proven last is there until another one is.
-func (m *Monitor) copy(ctx context.Context) error {
+// copy checks I-3: the copy that was proven last is there until another one is. It
+// returns what it misses.
+func (m *Monitor) copy(ctx context.Context) (lost string, err error) {
 	before, err := m.r.Journal(ctx)
 	if err != nil {
-		return err
+		return "", err
 	}
 	list, err := m.r.Standby.Run(ctx, "zfs", "list", "-H", "-r", "-t", "filesystem", "-o", "name,guid", m.r.Standby.Pool())
 	if err != nil {
-		return err
+		return "", err
 	}
 	after, err := m.r.Journal(ctx)
 	if err != nil || before.Phase != after.Phase || before.ID != after.ID {
-		return err // too much happens to tell
+		return "", err // too much happens to tell
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -164,12 +193,12 @@ func (m *Monitor) copy(ctx context.Context) error {
 			live = guid
 		}
 	}
-	if after.Phase == messages.PhaseIdle && after.Proven {
+	if after.Phase == messages.PhaseIdle && after.Proven && live != "" {
 		m.good = live
 	} else if m.good != "" && !strings.Contains(list+"\n", "\t"+m.good+"\n") {
-		m.violated("I-3: the copy that was proven last, guid %s, is gone in phase %s", m.good, after.Phase)
+		return fmt.Sprintf("I-3: the copy that was proven last, guid %s, is gone; ", m.good), nil
 	}
-	return nil
+	return "", nil
 }
 
 func (m *Monitor) counts(ctx context.Context) error {
@@ -184,14 +213,7 @@ func (m *Monitor) counts(ctx context.Context) error {
 		m.seen.Bookmarks = max(m.seen.Bookmarks, strings.Count(out, "bookmark"))
 		m.mu.Unlock()
 	}
-	err := m.r.Untouched(ctx)
-	if errors.Is(err, errTouched) {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		m.violated("I-2: %v", err)
-		return nil
-	}
-	return err // a node that is off, or in the middle of a boot
+	return nil
 }
 
 // violated needs the lock.
