@@ -124,8 +124,11 @@ type reads struct {
 	last, gap time.Duration
 }
 
-// watchReads reads as quickly as the machine allows until it is stopped: what it
-// misses of the down time is less than one read.
+// readInterval is what the down time may be too long by. More reads would make an
+// emulated machine slower.
+const readInterval = 50 * time.Millisecond
+
+// watchReads reads all the time until it is stopped.
 func watchReads(ctx context.Context, n *world.Node) *reads {
 	ctx, cancel := context.WithCancel(ctx)
 	r := &reads{cancel: cancel, done: make(chan struct{})}
@@ -145,7 +148,7 @@ func (r *reads) stop() time.Duration {
 
 func (r *reads) run(ctx context.Context, n *world.Node) {
 	began := time.Now()
-	tick := time.NewTicker(10 * time.Millisecond)
+	tick := time.NewTicker(readInterval)
 	defer tick.Stop()
 	var c *pgconn.PgConn
 	for ctx.Err() == nil {

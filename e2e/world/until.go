@@ -12,10 +12,11 @@ import (
 func Until(ctx context.Context, what string, limit time.Duration, check func(ctx context.Context) (ok bool, detail string)) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
+	pause := time.NewTimer(0)
+	defer pause.Stop()
 	var detail string
 	for {
+		began := time.Now()
 		ok, now := check(ctx)
 		if ok {
 			return nil
@@ -24,10 +25,17 @@ func Until(ctx context.Context, what string, limit time.Duration, check func(ctx
 		if ctx.Err() == nil || detail == "" {
 			detail = now
 		}
+		pause.Reset(pauseAfter(time.Since(began)))
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("waited %s for %s: %w; last seen: %s", limit, what, context.Cause(ctx), detail)
-		case <-tick.C:
+		case <-pause.C:
 		}
 	}
+}
+
+// pauseAfter has looks take a quarter of the time at most: each may be a process or
+// two, which in an emulated machine is work that what is waited for has to wait for.
+func pauseAfter(took time.Duration) time.Duration {
+	return min(max(3*took, 100*time.Millisecond), 2*time.Second)
 }
