@@ -36,7 +36,22 @@ const (
 	PropPaused = "pgresync:paused"
 	// PropDiverged is the time diverged data was set aside.
 	PropDiverged = "pgresync:diverged"
+	// PropMountpoint is where a staged dataset will be mounted: settled once, because
+	// an inherited mount point of the old tree changes with its name.
+	PropMountpoint = "pgresync:mountpoint"
+	// PropCanMount remembers what canmount was before a copy was set aside.
+	PropCanMount = "pgresync:canmount"
+	// PropDiscarded marks a copy that is being destroyed: it is whole no more, perhaps.
+	PropDiscarded = "pgresync:discarded"
 )
+
+// DatasetMarks are the user properties above that file systems have.
+func DatasetMarks() []string {
+	return []string{
+		PropCluster, PropID, PropManifest, PropJournal, PropStandbys, PropResync, PropSeeded, PropReplaced, PropPaused, PropDiverged,
+		PropMountpoint, PropCanMount, PropDiscarded,
+	}
+}
 
 // The values of PropState.
 const (

@@ -6,7 +6,10 @@ import (
 	"encoding/base64"
 	"errors"
 	"math/rand/v2"
+	"os"
+	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -147,5 +150,22 @@ func TestManifestLookups(t *testing.T) {
 				t.Errorf("histories %v, %v", f.History("ts fast"), f.History("wal"))
 			}
 		}
+	}
+}
+
+// A mark that List does not ask for would never be seen.
+func TestDatasetMarksAreAllThatThereAre(t *testing.T) {
+	source, err := os.ReadFile("mark.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	for _, m := range regexp.MustCompile(`= "(pgresync:[a-z]+)"`).FindAllStringSubmatch(string(source), -1) {
+		if m[1] != messages.PropState { // of snapshots alone
+			want = append(want, m[1])
+		}
+	}
+	if got := messages.DatasetMarks(); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }

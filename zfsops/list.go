@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -13,47 +14,41 @@ import (
 // markPrefix begins the name of every user property of ours.
 const markPrefix = "pgresync:"
 
-// infoColumns are the columns of List, in the order in which parseInfo reads them.
-var infoColumns = []string{
-	"name", "type", "guid", "mountpoint", "mounted", "canmount", "origin", "readonly",
+// infoProperties are the native properties that List reads.
+var infoProperties = []string{
+	"type", "guid", "mountpoint", "mounted", "canmount", "origin", "readonly",
 	"used", "referenced", "available", "written", "recordsize", "compression", "encryption",
 	"receive_resume_token",
 }
 
 // List describes root and all file systems below it, parents first. It returns
 // messages.ErrNotFound when root is not there, and messages.ErrRefused when
-// there is a volume below it.
+// there is a volume below it. It is one process, and reads no property whose value
+// is somebody else's text.
 func (z *ZFS) List(ctx context.Context, root messages.Dataset) ([]messages.DatasetInfo, error) {
 	a := on("list", root)
 	if err := checkName(string(root)); err != nil {
 		return nil, err
 	}
-	out, err := z.output(ctx, a, "list", "-Hp", "-r", "-t", "filesystem,volume", "-o", strings.Join(infoColumns, ","), string(root))
+	properties := strings.Join(slices.Concat(infoProperties, messages.DatasetMarks()), ",")
+	out, err := z.output(ctx, a, "get", "-Hp", "-r", "-t", "filesystem,volume", "-o", "name,property,value,source", properties, string(root))
 	if err != nil {
 		return nil, err
 	}
-	infos, err := parseInfos(a, out)
-	if err != nil {
-		return nil, err
-	}
-	out, err = z.output(ctx, a, "get", "-Hp", "-r", "-t", "filesystem", "-s", sourceLocal, "-o", "name,property,value,source", "all", string(root))
-	if err != nil {
-		return nil, err
-	}
-	return infos, a.wrap(addMarks(infos, out))
+	return parseInfos(a, out)
 }
 
 func parseInfos(a act, out []byte) ([]messages.DatasetInfo, error) {
-	rows, err := parseTable(out, len(infoColumns))
+	rows, err := parseProperties(out)
 	if err != nil {
 		return nil, a.wrap(err)
 	}
-	infos := make([]messages.DatasetInfo, 0, len(rows))
-	for _, row := range rows {
-		if row[1] != "filesystem" {
-			return nil, a.is(messages.ErrRefused, "%s is a %s, and pgresync handles file systems only: move it out of this tree", row[0], row[1])
+	var infos []messages.DatasetInfo
+	for name, properties := range byDataset(rows) {
+		if t := properties["type"].value; t != "filesystem" {
+			return nil, a.is(messages.ErrRefused, "%s is a %s, and pgresync handles file systems only: move it out of this tree", name, t)
 		}
-		info, err := parseInfo(row)
+		info, err := parseInfo(name, properties)
 		if err != nil {
 			return nil, a.wrap(err)
 		}
@@ -63,47 +58,59 @@ func parseInfos(a act, out []byte) ([]messages.DatasetInfo, error) {
 	return infos, nil
 }
 
-func parseInfo(row []string) (messages.DatasetInfo, error) {
+func byDataset(rows []property) map[string]map[string]value {
+	out := map[string]map[string]value{}
+	for _, p := range rows {
+		if out[p.name] == nil {
+			out[p.name] = map[string]value{}
+		}
+		out[p.name][p.key] = p.value
+	}
+	return out
+}
+
+func parseInfo(dataset string, properties map[string]value) (messages.DatasetInfo, error) {
 	var errs []error
-	size := func(s string) uint64 {
-		v, err := parseSize(s)
+	text := func(key string) string {
+		v, ok := properties[key]
+		if !ok {
+			errs = append(errs, fmt.Errorf("unexpected output: no %s of %s", key, dataset))
+		}
+		return v.value
+	}
+	size := func(key string) uint64 {
+		v, err := parseSize(text(key))
 		errs = append(errs, err)
 		return v
 	}
-	name, err1 := messages.ParseDataset(row[0])
-	guid, err2 := messages.ParseGUID(row[2])
+	name, err := messages.ParseDataset(dataset)
+	errs = append(errs, err)
+	guid, err := messages.ParseGUID(text("guid"))
+	errs = append(errs, err)
 	info := messages.DatasetInfo{
 		Name: name, GUID: guid,
-		Mountpoint: row[3], Mounted: row[4] == "yes", CanMount: row[5],
-		Origin: messages.SnapshotName(orEmpty(row[6])), ReadOnly: row[7] == "on",
-		Used: size(row[8]), Referenced: size(row[9]), Available: size(row[10]), Written: size(row[11]),
-		RecordSize: size(row[12]), Compression: row[13], Encryption: row[14],
-		Marks: map[string]string{},
+		Mountpoint: text("mountpoint"), Mounted: text("mounted") == "yes", CanMount: text("canmount"),
+		Origin: messages.SnapshotName(orEmpty(text("origin"))), ReadOnly: text("readonly") == "on",
+		Used: size("used"), Referenced: size("referenced"), Available: size("available"), Written: size("written"),
+		RecordSize: size("recordsize"), Compression: text("compression"), Encryption: text("encryption"),
+		Marks: marks(properties),
 	}
-	if token := orEmpty(row[15]); token != "" {
+	if token := orEmpty(text("receive_resume_token")); token != "" {
 		errs = append(errs, info.Token.UnmarshalText([]byte(token)))
 	}
-	return info, errors.Join(append(errs, err1, err2)...)
+	return info, errors.Join(errs...)
 }
 
-// addMarks fills Marks from zfs get -s local: an inherited mark says nothing of
-// the child (zfsprops(7), user properties).
-func addMarks(infos []messages.DatasetInfo, out []byte) error {
-	props, err := parseProperties(out)
-	if err != nil {
-		return err
-	}
-	marks := make(map[string]map[string]string, len(infos))
-	for _, info := range infos {
-		marks[string(info.Name)] = info.Marks
-	}
-	for _, p := range props {
-		// A dataset that appeared between the two commands is not in infos.
-		if m := marks[p.name]; m != nil && p.local() && strings.HasPrefix(p.key, markPrefix) {
-			m[p.key] = p.value.value
+// marks are our user properties that are set on the dataset itself: an inherited
+// mark says nothing of the child (zfsprops(7), user properties).
+func marks(properties map[string]value) map[string]string {
+	out := map[string]string{}
+	for key, v := range properties {
+		if v.local() && strings.HasPrefix(key, markPrefix) {
+			out[key] = v.value
 		}
 	}
-	return nil
+	return out
 }
 
 // Histories lists the snapshots and bookmarks of root and of every file system

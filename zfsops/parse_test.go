@@ -2,6 +2,9 @@ package zfsops
 
 import (
 	"embed"
+	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -61,17 +64,45 @@ func TestParseTableWantsItsFields(t *testing.T) {
 	}
 }
 
-func TestParseInfoOfAnOddRow(t *testing.T) {
-	good := []string{"tank/x", "filesystem", "12", "/x", "yes", "on", "-", "off", "1", "2", "3", "4", "131072", "lz4", "off", "-"}
-	info, err := parseInfo(good)
-	if err != nil || !info.Mounted || info.Origin != "" || info.Token != "" || info.RecordSize != 131072 {
-		t.Fatalf("got %+v, %v", info, err)
+// listing is what zfs get prints of a file system for List, with some values changed.
+func listing(name string, changed map[string]string) string {
+	values := map[string]string{
+		"type": "filesystem", "guid": "12", "mountpoint": "/x", "mounted": "yes", "canmount": "on", "origin": "-", "readonly": "off", "used": "1", "referenced": "2",
+		"available": "3", "written": "4", "recordsize": "131072", "compression": "lz4", "encryption": "off", "receive_resume_token": "-",
 	}
-	for column, bad := range map[int]string{0: "tank/", 2: "x", 8: "1K", 12: "128K", 15: "token; rm"} {
-		row := append([]string{}, good...)
-		row[column] = bad
-		if _, err := parseInfo(row); err == nil {
-			t.Errorf("%q is accepted as %s", bad, infoColumns[column])
+	maps.Copy(values, changed)
+	var out strings.Builder
+	for _, key := range slices.Concat(infoProperties, messages.DatasetMarks()) {
+		if v, ok := values[key]; ok && v != "missing" {
+			source := "-"
+			if strings.Contains(key, ":") {
+				source = sourceLocal
+			}
+			fmt.Fprintf(&out, "%s\t%s\t%s\t%s\n", name, key, v, source)
+		}
+	}
+	return out.String()
+}
+
+func TestParseInfos(t *testing.T) {
+	out := listing("tank/x/a b", nil) + listing("tank/x", map[string]string{messages.PropCluster: "main"}) +
+		"tank/x/a b\t" + messages.PropCluster + "\tmain\tinherited from tank/x\n"
+	got, err := parseInfos(act{}, []byte(out))
+	if err != nil || len(got) != 2 {
+		t.Fatalf("got %+v, %v", got, err)
+	}
+	if i := got[0]; i.Name != "tank/x" || !i.Mounted || i.Origin != "" || i.Token != "" || i.RecordSize != 131072 || i.Marks[messages.PropCluster] != "main" {
+		t.Errorf("got %+v", i)
+	}
+	if i := got[1]; i.Name != "tank/x/a b" || len(i.Marks) != 0 {
+		t.Errorf("got %+v, want no mark that is only inherited", i)
+	}
+	if _, err := parseInfos(act{}, []byte(listing("tank/", nil))); err == nil {
+		t.Error("tank/ is accepted as a name")
+	}
+	for key, bad := range map[string]string{"guid": "x", "used": "1K", "recordsize": "128K", "receive_resume_token": "token; rm", "type": "volume", "mounted": "missing", "available": "missing"} {
+		if _, err := parseInfos(act{}, []byte(listing("tank/x", map[string]string{key: bad}))); err == nil {
+			t.Errorf("%s: %q is accepted", key, bad)
 		}
 	}
 }
@@ -128,6 +159,7 @@ func FuzzParseListings(f *testing.F) {
 	f.Add([]byte("tank/a b\texample:note\tone\ttwo\nthree\tlocal\n"))
 	f.Add([]byte("tank@x\t5\t9\ntank\t1\t1\n"))
 	f.Add(read(f, "get-all-2.3.9.txt"))
+	f.Add([]byte(listing("tank/a b", map[string]string{messages.PropCluster: "main"})))
 	f.Fuzz(func(_ *testing.T, b []byte) {
 		_, _ = parseProperties(b)
 		_, _ = parseHistories(b)

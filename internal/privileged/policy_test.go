@@ -26,7 +26,7 @@ func testPolicy() *Policy {
 // between arguments.
 var allowed = []string{
 	"zfs|version",
-	"zfs|list|-Hp|-r|-t|filesystem,volume|-o|name,type,guid,receive_resume_token|tank/pg",
+	"zfs|get|-Hp|-r|-t|filesystem,volume|-o|name,property,value,source|type,guid,receive_resume_token,pgresync:journal|tank/pg",
 	"zfs|list|-Hp|-r|-d|1|-t|snapshot|-o|name,userrefs|tank/pg",
 	"zfs|list|-Hp|-r|-t|filesystem|-s|name|-o|name,mounted,mountpoint|tank/pg.pgresync-next",
 	"zfs|list|-Hp|-r|-t|snapshot|-o|name,guid,pgresync:cluster|tank",

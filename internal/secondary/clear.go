@@ -93,27 +93,24 @@ func (s *Service) destroyOld(ctx context.Context, old live) error {
 		}
 	}
 	// From here on there is no way back: half of a copy must never be started.
-	if err := s.zfs.SetProperties(ctx, s.cfg.old(), map[string]string{propDiscarded: string(s.journal().ID)}); err != nil {
+	if err := s.zfs.SetProperties(ctx, s.cfg.old(), map[string]string{messages.PropDiscarded: string(s.journal().ID)}); err != nil {
 		return err
 	}
 	return s.zfs.DestroyDataset(ctx, s.cfg.old())
 }
 
-// propDiscarded marks a copy that is being destroyed: it is whole no more, perhaps.
-const propDiscarded = "pgresync:discarded"
-
 // notDiscarded goes back as long as nothing of the copy is gone. What is refused or
 // busy will be so again; another failure may pass.
 func (s *Service) notDiscarded(ctx context.Context, before live, cause error) (resync.Event, error) {
 	cause = fmt.Errorf("discard: %w", cause)
-	if ctx.Err() != nil || before.tree[0].Marks[propDiscarded] != "" {
+	if ctx.Err() != nil || before.tree[0].Marks[messages.PropDiscarded] != "" {
 		return "", cause
 	}
 	now, err := s.readTree(ctx, s.cfg.old())
 	if err != nil || len(now.tree) < len(before.tree) {
 		return "", errors.Join(cause, err)
 	}
-	if err := s.zfs.InheritProperty(ctx, s.cfg.old(), propDiscarded); err != nil {
+	if err := s.zfs.InheritProperty(ctx, s.cfg.old(), messages.PropDiscarded); err != nil {
 		return "", errors.Join(cause, err)
 	}
 	if !errors.Is(cause, messages.ErrRefused) && !errors.Is(cause, messages.ErrBusy) && !errors.Is(cause, messages.ErrNotOurs) {

@@ -43,7 +43,7 @@ func (s *Service) saveLocal(ctx context.Context, l live) error {
 			return err
 		}
 		own := map[string]string{
-			"canmount": "noauto", "mountpoint": "none", "readonly": "off", messages.PropCluster: string(s.cfg.Cluster), propMountpoint: d.Mountpoint,
+			"canmount": "noauto", "mountpoint": "none", "readonly": "off", messages.PropCluster: string(s.cfg.Cluster), messages.PropMountpoint: d.Mountpoint,
 		}
 		// A reservation would take the very room that is wanted.
 		for k, v := range props {
@@ -86,7 +86,7 @@ func (s *Service) before(ctx context.Context) (live, error) {
 		return l, err
 	}
 	for i, d := range saved.tree {
-		saved.tree[i].Mountpoint, saved.tree[i].Mounted = d.Marks[propMountpoint], false
+		saved.tree[i].Mountpoint, saved.tree[i].Mounted = d.Marks[messages.PropMountpoint], false
 	}
 	saved.keptIn = s.localDir()
 	return saved, nil

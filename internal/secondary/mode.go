@@ -78,7 +78,7 @@ func (s *Service) dropUnneeded(ctx context.Context) (freed bool, err error) {
 func (s *Service) discardBegun(ctx context.Context, pp plan.PassPlan) (bool, error) {
 	old, err := s.readTree(ctx, s.cfg.old())
 	if err != nil || old.exists() {
-		return err == nil && old.tree[0].Marks[propDiscarded] != "", err
+		return err == nil && old.tree[0].Marks[messages.PropDiscarded] != "", err
 	}
 	local, err := s.readTree(ctx, s.cfg.local())
 	if err != nil || !local.exists() {

@@ -136,7 +136,7 @@ func (s *Service) bringBack(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if !old.exists() || old.tree[0].Marks[propDiscarded] != "" {
+		if !old.exists() || old.tree[0].Marks[messages.PropDiscarded] != "" {
 			return nil // a seed: there was nothing before, or it is no whole copy any more
 		}
 		if err := s.freeOld(ctx); err != nil {
@@ -163,12 +163,12 @@ func (s *Service) remount(ctx context.Context, l live) error {
 	}
 	slices.SortFunc(l.tree, func(a, b messages.DatasetInfo) int { return strings.Compare(a.Mountpoint, b.Mountpoint) })
 	for _, d := range l.tree {
-		was, aside := d.Marks[propCanMount]
+		was, aside := d.Marks[messages.PropCanMount]
 		if aside {
 			if err := s.zfs.SetProperties(ctx, d.Name, map[string]string{"canmount": was}); err != nil {
 				return err
 			}
-			if err := s.zfs.InheritProperty(ctx, d.Name, propCanMount); err != nil {
+			if err := s.zfs.InheritProperty(ctx, d.Name, messages.PropCanMount); err != nil {
 				return err
 			}
 		}

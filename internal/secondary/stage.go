@@ -76,10 +76,6 @@ func (s *Service) walKept(ctx context.Context, m *messages.Manifest) (bool, erro
 	return false, nil
 }
 
-// propMountpoint is where a staged dataset will be mounted: settled once, because
-// an inherited mount point of the old tree changes with its name.
-const propMountpoint = "pgresync:mountpoint"
-
 // site is where one dataset of the copy will be mounted, and is mounted aside.
 type site struct {
 	name          messages.RelName
@@ -152,7 +148,7 @@ func (s *Service) build(ctx context.Context, m *messages.Manifest, l live, sites
 			messages.PropCluster: string(s.cfg.Cluster), messages.PropResync: string(j.ID), messages.PropID: string(m.ID),
 		})
 		if st.staged != "" {
-			props["mountpoint"], props[propMountpoint] = st.staged, st.final
+			props["mountpoint"], props[messages.PropMountpoint] = st.staged, st.final
 		}
 		if st.name == "" {
 			props[messages.PropManifest] = packed

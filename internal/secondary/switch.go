@@ -13,9 +13,6 @@ import (
 	"github.com/pgresync/pgresync/messages"
 )
 
-// propCanMount remembers what canmount was before we set a copy aside.
-const propCanMount = "pgresync:canmount"
-
 // stop ends PostgreSQL on the old copy. From here on the standby is down.
 func (s *Service) stop(ctx context.Context) (resync.Event, error) {
 	l, err := s.readLive(ctx)
@@ -218,7 +215,7 @@ func (s *Service) settle(ctx context.Context) error {
 	}
 	slices.SortFunc(tree, func(a, b messages.DatasetInfo) int { return strings.Compare(a.Mountpoint, b.Mountpoint) })
 	for _, d := range tree {
-		if d.Mounted || !filepath.IsAbs(d.Marks[propMountpoint]) {
+		if d.Mounted || !filepath.IsAbs(d.Marks[messages.PropMountpoint]) {
 			continue
 		}
 		if err := s.zfs.Mount(ctx, d.Name); err != nil {
@@ -238,7 +235,7 @@ func (s *Service) keepFromBoot(ctx context.Context) error {
 		if d.CanMount != "on" {
 			continue
 		}
-		if err := s.zfs.SetProperties(ctx, d.Name, map[string]string{propCanMount: "on", "canmount": "noauto"}); err != nil {
+		if err := s.zfs.SetProperties(ctx, d.Name, map[string]string{messages.PropCanMount: "on", "canmount": "noauto"}); err != nil {
 			return err
 		}
 	}
@@ -256,7 +253,7 @@ func (s *Service) settleBoot(ctx context.Context) error {
 		return err
 	}
 	for _, d := range tree {
-		if d.CanMount == "on" || !filepath.IsAbs(d.Marks[propMountpoint]) {
+		if d.CanMount == "on" || !filepath.IsAbs(d.Marks[messages.PropMountpoint]) {
 			continue
 		}
 		if err := s.zfs.SetProperties(ctx, d.Name, map[string]string{"canmount": "on"}); err != nil {

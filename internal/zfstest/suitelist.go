@@ -99,10 +99,10 @@ var listTests = map[string]func(*T){
 	"properties are set and cleared": func(t *T) {
 		d := t.child("d", nil)
 		journal := "a value = with \"signs\", and spaces"
-		ok(t, t.ZFS.SetProperties(t.Context(), d, map[string]string{messages.PropJournal: journal, messages.PropState: "x"}))
-		diff(t, t.info(d).Marks, map[string]string{messages.PropJournal: journal, messages.PropState: "x"})
-		ok(t, t.ZFS.InheritProperty(t.Context(), d, messages.PropState))
-		ok(t, t.ZFS.InheritProperty(t.Context(), d, messages.PropState))
+		ok(t, t.ZFS.SetProperties(t.Context(), d, map[string]string{messages.PropJournal: journal, messages.PropPaused: "x"}))
+		diff(t, t.info(d).Marks, map[string]string{messages.PropJournal: journal, messages.PropPaused: "x"})
+		ok(t, t.ZFS.InheritProperty(t.Context(), d, messages.PropPaused))
+		ok(t, t.ZFS.InheritProperty(t.Context(), d, messages.PropPaused))
 		diff(t, t.info(d).Marks, map[string]string{messages.PropJournal: journal})
 		wantErr(t, t.ZFS.SetProperties(t.Context(), t.Root.Child("gone"), ours), messages.ErrNotFound)
 	},
