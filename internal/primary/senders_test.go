@@ -25,7 +25,9 @@ func TestAStandbyIsSeenStreamingByItsSlotOrItsName(t *testing.T) {
 		"our slot":              {messages.Sender{SlotName: ours, State: "streaming"}, true},
 		"another's slot":        {messages.Sender{ApplicationName: "db2", SlotName: "db2", State: "streaming"}, true},
 		"no slot":               {messages.Sender{ApplicationName: "db2", State: "streaming"}, true},
-		"catching up":           {messages.Sender{ApplicationName: "db2", State: "catchup"}, false},
+		"catching up":           {messages.Sender{ApplicationName: "db2", State: "catchup"}, true},
+		"a base backup":         {messages.Sender{ApplicationName: "db2", State: "backup"}, false},
+		"on its way out":        {messages.Sender{ApplicationName: "db2", State: "stopping"}, false},
 		"another node":          {messages.Sender{ApplicationName: "db3", SlotName: "db3", State: "streaming"}, false},
 		"another node's prefix": {messages.Sender{ApplicationName: "db22", State: "streaming"}, false},
 	} {

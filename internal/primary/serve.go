@@ -46,12 +46,17 @@ func (s *Service) addSlots(ctx context.Context, f *messages.PrimaryFacts, node m
 	}
 	for _, w := range senders {
 		// An HA manager has slots of its own, and the node's name for the application.
-		if w.State == "streaming" && (messages.SlotIsOf(w.SlotName, node) || w.ApplicationName == string(node)) {
+		if streams(w.State) && (messages.SlotIsOf(w.SlotName, node) || w.ApplicationName == string(node)) {
 			f.Streaming = true
 		}
 	}
 	return nil
 }
+
+// streams: a standby that still catches up receives WAL as one does that has caught
+// up. Behind a line that is slower than the primary writes, it may never get there,
+// and what it has proven is the same.
+func streams(state string) bool { return state == "streaming" || state == "catchup" }
 
 func (s *Service) slotsOf(ctx context.Context, node messages.NodeName) ([]messages.SlotState, error) {
 	all, err := s.slots.Slots(ctx)
