@@ -8,8 +8,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/pgresync/pgresync/messages"
 )
 
 // The most that the primary's pg_wal may ever take, of max_slot_wal_keep_size,
@@ -193,7 +191,8 @@ func (m *Monitor) copy(ctx context.Context) (lost string, err error) {
 			live = guid
 		}
 	}
-	if after.Phase == messages.PhaseIdle && after.Proven && live != "" {
+	// Proven is so until the next stop, also in phases that a look is too late for.
+	if after.Proven && live != "" {
 		m.good = live
 	} else if m.good != "" && !strings.Contains(list+"\n", "\t"+m.good+"\n") {
 		return fmt.Sprintf("I-3: the copy that was proven last, guid %s, is gone; ", m.good), nil

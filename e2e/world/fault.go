@@ -3,6 +3,7 @@ package world
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -48,12 +49,20 @@ func (n *Node) Postmasters() ([]int, error) { return n.Find("postgres", "-D") }
 // FillPool takes what is left of the node's pool for a tenant, up to a little;
 // FreePool gives it back.
 func (n *Node) FillPool(ctx context.Context) error {
-	// Others write meanwhile: what was free may not be any more.
+	// Others write meanwhile: what was free may not be any more, and the slower the
+	// machine is, the more of it.
+	const step = 256 << 10
+	written := int64(0)
 	return Until(ctx, "a full pool on "+n.Name, time.Minute, func(ctx context.Context) (bool, string) {
-		free, err := n.Run(ctx, "zfs", "get", "-H", "-p", "-o", "value", "available", n.Pool())
-		if err == nil {
-			_, err = n.Run(ctx, "zfs", "set", "refreservation="+free, n.filler())
+		out, err := n.Run(ctx, "zfs", "get", "-H", "-p", "-o", "value", "available", n.Pool())
+		if err != nil {
+			return false, err.Error()
 		}
+		free, err := strconv.ParseInt(out, 10, 64)
+		if err == nil {
+			_, err = n.Run(ctx, "zfs", "set", fmt.Sprintf("refreservation=%d", free-written), n.filler())
+		}
+		written += step
 		return err == nil, fmt.Sprint(err)
 	})
 }
