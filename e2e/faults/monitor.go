@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/pgresync/pgresync/messages"
 )
 
 // The most that the primary's pg_wal may ever take, of max_slot_wal_keep_size,
@@ -26,6 +28,7 @@ type Monitor struct {
 	seen    Seen
 	good    string // GUID of the live copy when it was proven last
 	suspect string // what the last look found missing or touched
+	resync  messages.ResyncID
 }
 
 // Seen is what a monitor saw: the most of everything, and what must not be.
@@ -191,8 +194,11 @@ func (m *Monitor) copy(ctx context.Context) (lost string, err error) {
 			live = guid
 		}
 	}
-	// Proven is so until the next stop, also in phases that a look is too late for.
-	if after.Proven && live != "" {
+	// A look may come too late for the rest after a proof. The first one in the next
+	// resync makes up for it; from then on that copy has to stay.
+	late := after.ID != m.resync
+	m.resync = after.ID
+	if after.Proven && live != "" && (late || after.Phase == messages.PhaseIdle) {
 		m.good = live
 	} else if m.good != "" && !strings.Contains(list+"\n", "\t"+m.good+"\n") {
 		return fmt.Sprintf("I-3: the copy that was proven last, guid %s, is gone; ", m.good), nil
