@@ -308,6 +308,48 @@ func TestASnapshotOfAStandbyLeavesABookmark(t *testing.T) {
 	}
 }
 
+// obliging is a primary that does what it is asked about slots.
+type obliging struct{ Primary }
+
+func (obliging) Slot(context.Context, messages.ResyncID, messages.SlotAction) (messages.SlotState, error) {
+	return messages.SlotState{}, nil
+}
+
+// TestAnOlderBranchGoesWithItsLastCopy: the old copy was made of a version that the
+// new branch has nothing of, and keeps the older branch busy as long as it is there.
+func TestAnOlderBranchGoesWithItsLastCopy(t *testing.T) {
+	for _, diverged := range []bool{false, true} {
+		t.Run(fmt.Sprintf("diverged %v", diverged), func(t *testing.T) {
+			s, m, seed := home(t)
+			now := time.Now()
+			s.now, s.primary = func() time.Time { return now }, obliging{}
+			m.all["tank/pg"].info.Origin = m.snap("tank/l/data").Name // of a primary that is gone
+			got := m.comeBack(s, seed, "tank/l/data-1")
+			if !diverged {
+				delete(m.all["tank/pg.pgresync-old"].info.Marks, messages.PropDiverged)
+			}
+			s.tidyWhenDue(t.Context())
+			if diverged {
+				if !slices.Contains(m.names("tank"), "tank/l/data") {
+					t.Fatalf("the branch of what waits for the operator is gone: %v", m.names("tank"))
+				}
+				if err := m.DestroyDataset(t.Context(), s.cfg.kept("diverged", s.j.ID)); err != nil {
+					t.Fatal(err)
+				}
+				now = now.Add(tidySoon)
+				s.tidyWhenDue(t.Context())
+			}
+			want := []messages.Dataset{"tank", "tank/l", "tank/l/data-1", "tank/pg"}
+			if there := m.names("tank"); !slices.Equal(there, want) {
+				t.Errorf("there is %v, want %v", there, want)
+			}
+			if m.all["tank/pg"].info.Origin != got.Name {
+				t.Errorf("the live copy is a clone of %s, want %s", m.all["tank/pg"].info.Origin, got.Name)
+			}
+		})
+	}
+}
+
 // markless cannot make bookmarks.
 type markless struct{ *estate }
 

@@ -15,22 +15,33 @@ import (
 // or set aside, the lineage is pruned, and slots of earlier copies are dropped.
 // All of it is safe to repeat, and none of it is urgent.
 func (s *Service) tidy(ctx context.Context) error {
-	err := errors.Join(s.tendIfProven(ctx), s.disposeOld(ctx), s.disposeNext(ctx), s.disposeLocal(ctx), s.pruneLineage(ctx), s.dropSlots(ctx), s.listKept(ctx))
+	// A branch can go when the copies that were made of it have gone.
+	err := errors.Join(s.disposeOld(ctx), s.disposeNext(ctx), s.disposeLocal(ctx), s.tendIfProven(ctx), s.pruneLineage(ctx), s.dropSlots(ctx), s.listKept(ctx))
 	s.noteBases(ctx)
 	return err
 }
 
-// tidyEvery is the time between two rounds of housekeeping; after a failure the
-// next one comes sooner.
-const tidyEvery = 10 * time.Minute
+// tidyEvery is the time between two rounds of housekeeping. The next one comes after
+// tidySoon when one failed, or left something for the operator: what an operator lets
+// go of may be what a branch had to stay for.
+const (
+	tidyEvery = 10 * time.Minute
+	tidySoon  = time.Minute
+)
 
 func (s *Service) tidyWhenDue(ctx context.Context) {
 	if s.now().Before(s.tidyAt) {
 		return
 	}
+	err := s.tidy(ctx)
+	if ctx.Err() != nil {
+		return
+	}
 	s.tidyAt = s.now().Add(tidyEvery)
-	if err := s.tidy(ctx); err != nil && ctx.Err() == nil {
-		s.tidyAt = s.now().Add(time.Minute)
+	if err != nil || s.operatorIsAwaited() {
+		s.tidyAt = s.now().Add(tidySoon)
+	}
+	if err != nil {
 		s.log.Warn().Err(err).Msg("housekeeping")
 	}
 }
@@ -198,4 +209,12 @@ func (s *Service) listKept(ctx context.Context) error {
 	defer s.mu.Unlock()
 	s.kept = kept
 	return nil
+}
+
+// operatorIsAwaited reports whether the last round of housekeeping saw something that
+// waits for the operator.
+func (s *Service) operatorIsAwaited() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.kept) > 0
 }
