@@ -264,7 +264,7 @@ func (f *failover) nothingPilesUp(t *testing.T) {
 			}
 			i, err := n.Inventory(ctx)
 			// The pool, pgresync and its root; data and ts1; pg, ts1 and wal.
-			return err == nil && i.Datasets <= 8 && i.Snapshots <= 24 && i.Slots <= 2, fmt.Sprintf("%+v %v", i, err)
+			return err == nil && len(i.Datasets) <= 8 && i.Snapshots <= 24 && i.Slots <= 2, fmt.Sprintf("%+v %v", i, err)
 		}))
 		i, err := n.Inventory(t.Context())
 		must(t, err)

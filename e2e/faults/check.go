@@ -179,7 +179,7 @@ func (r *Rig) bounded(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if i.Datasets > mostDatasets || i.Snapshots > mostSnapshots || i.Bookmarks > mostBookmarks || i.Slots > mostSlots {
+		if len(i.Datasets) > mostDatasets || i.Snapshots > mostSnapshots || i.Bookmarks > mostBookmarks || i.Slots > mostSlots {
 			return fmt.Errorf("%s has more than it needs: %+v", n.Name, i)
 		}
 	}

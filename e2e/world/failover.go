@@ -45,12 +45,15 @@ func (n *Node) Aside(ctx context.Context, word string) ([]string, error) {
 	return found, nil
 }
 
-// Inventory counts the datasets, snapshots and bookmarks of the node's pool.
-type Inventory struct{ Datasets, Snapshots, Bookmarks, Slots int }
+// Inventory names the datasets of the node's pool, and counts what else is there.
+type Inventory struct {
+	Datasets                    []string
+	Snapshots, Bookmarks, Slots int
+}
 
 // Inventory is what is there now.
 func (n *Node) Inventory(ctx context.Context) (Inventory, error) {
-	out, err := n.Run(ctx, "zfs", "list", "-H", "-r", "-t", "all", "-o", "type", n.Pool())
+	out, err := n.Run(ctx, "zfs", "list", "-H", "-r", "-t", "all", "-o", "type,name", n.Pool())
 	if err != nil {
 		return Inventory{}, err
 	}
@@ -58,8 +61,16 @@ func (n *Node) Inventory(ctx context.Context) (Inventory, error) {
 	if err != nil {
 		return Inventory{}, err
 	}
-	return Inventory{
-		Datasets: strings.Count(out, "filesystem"), Snapshots: strings.Count(out, "snapshot"),
-		Bookmarks: strings.Count(out, "bookmark"), Slots: len(strings.Fields(slots)),
-	}, nil
+	i := Inventory{Slots: len(strings.Fields(slots))}
+	for line := range strings.SplitSeq(out, "\n") {
+		switch kind, name, _ := strings.Cut(line, "\t"); kind {
+		case "filesystem":
+			i.Datasets = append(i.Datasets, name)
+		case "snapshot":
+			i.Snapshots++
+		case "bookmark":
+			i.Bookmarks++
+		}
+	}
+	return i, nil
 }
