@@ -322,7 +322,7 @@ bench-down: bench-lab-binaries ## how long a standby is down in a resync, and wh
 
 .PHONY: bench-wal
 bench-wal: bench-lab-binaries ## what WAL the primary keeps during a seed that lasts minutes, in the lab
-	lab/run $(LAB_FLAGS) --timeout $(BENCH_LAB_TIMEOUT) $(BENCH_PUT) --artifacts bench-results/wal -- ./bench-lab wal --sizes 192MiB $(BENCH_LAB_FLAGS)
+	lab/run $(LAB_FLAGS) --timeout $(BENCH_LAB_TIMEOUT) $(BENCH_PUT) --artifacts bench-results/wal -- ./bench-lab wal --sizes 96MiB $(BENCH_LAB_FLAGS)
 
 .PHONY: bench-go
 bench-go: ## the packages' own benchmarks, BENCHTIME each

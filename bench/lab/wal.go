@@ -23,12 +23,12 @@ const walGroup = "wal"
 
 const (
 	// seedRate is what the network gives the standby, in tc's notation, so that a seed
-	// lasts minutes.
+	// lasts minutes: twice of what walRate writes, or the standby never caught up.
 	seedRate = "8mbit"
 	// walScript writes WAL without changing data: a database whose pages change again
 	// and again looks the same to a slot, and less so to an emulated processor.
 	walScript = "select pg_logical_emit_message(false, 'bench', repeat('wal ', 10000));\n"
-	walRate   = 40 // transactions per second, of about 40 kB of WAL each
+	walRate   = 12 // transactions per second, of about 40 kB of WAL each
 )
 
 // walDuringSeed samples the size of pg_wal on the primary every second while a new
