@@ -29,6 +29,9 @@ const (
 	// and again looks the same to a slot, and less so to an emulated processor.
 	walScript = "select pg_logical_emit_message(false, 'bench', repeat('wal ', 10000));\n"
 	walRate   = 12 // transactions per second, of about 40 kB of WAL each
+	// assumedRate is what whoever knows of such a line sets: at 50 MiB/s a database of
+	// this size is taken for one that travels in seconds.
+	assumedRate = "1MiB/s"
 )
 
 // walDuringSeed samples the size of pg_wal on the primary every second while a new
@@ -100,7 +103,9 @@ func seedAndSample(ctx context.Context, r *faults.Rig, passes string, row *repor
 	s := sample(ctx, r, row)
 	defer s.stop()
 	mark := len(r.Standby.Log(world.Secondary))
-	err := r.Follow(ctx, map[string]string{"PGRESYNC_CONVERGE_PASSES": passes, "PGRESYNC_CONVERGE_SHORT": "10s", "PGRESYNC_PROVE_TIMEOUT": "10m"})
+	err := r.Follow(ctx, map[string]string{
+		"PGRESYNC_CONVERGE_PASSES": passes, "PGRESYNC_CONVERGE_SHORT": "10s", "PGRESYNC_ASSUMED_RATE": assumedRate, "PGRESYNC_PROVE_TIMEOUT": "10m",
+	})
 	if err == nil {
 		err = r.Converge(ctx, patience)
 	}

@@ -66,7 +66,7 @@ type Config struct {
 
 	ConvergeShort  time.Duration `split_words:"true" default:"10s" min:"0s" desc:"A pass that is expected to take less than this is the last one before the switch."`
 	ConvergePasses int           `split_words:"true" default:"5" min:"1" desc:"Most passes before the switch."`
-	AssumedRate    settings.Rate `split_words:"true" default:"50MiB/s" min:"1B/s" desc:"Speed of a transfer to reckon with until one was measured."`
+	AssumedRate    settings.Rate `split_words:"true" default:"50MiB/s" min:"1B/s" desc:"Speed of a transfer to reckon with until one was measured. Set it lower behind a slow line: the primary keeps WAL for the whole of a first pass that is expected to be short."`
 	KeepPasses     int           `split_words:"true" default:"2" min:"1" desc:"Received snapshots to keep as bases of coming increments."`
 	BookmarkKeep   int           `split_words:"true" default:"50" min:"0" desc:"Bookmarks of older received snapshots to keep, for the day this node is promoted; each can then be the base of an increment."`
 }
