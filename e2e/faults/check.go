@@ -163,12 +163,16 @@ func (r *Rig) ask(ctx context.Context, n *world.Node, sidecar string, q messages
 }
 
 // The most that may ever lie about. On the standby: the pool, two tenants, three
-// datasets of the lineage's own, a branch of two, and the live copy's three.
+// datasets of the lineage's own, a branch of two, and the live copy's three. On the
+// primary, for each of three datasets: the bookmarks that are kept, those that a
+// standby has a use for, and that of each snapshot.
 const (
 	mostDatasets  = 11
 	mostSnapshots = 24
-	mostBookmarks = 120
+	mostBookmarks = 3*(bookmarkKeep+messages.MaxBases) + mostSnapshots
 	mostSlots     = 1
+
+	bookmarkKeep = 50 // the default of PGRESYNC_BOOKMARK_KEEP
 )
 
 // bounded counts what the two nodes have, and looks for what no list of leftovers
