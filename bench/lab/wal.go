@@ -23,7 +23,7 @@ const walGroup = "wal"
 
 const (
 	// seedRate is what the network gives the standby, in tc's notation, so that a seed
-	// lasts minutes: twice of what walRate writes, or the standby never caught up.
+	// lasts minutes: twice what walRate writes, or the standby would never catch up.
 	seedRate = "8mbit"
 	// walScript writes WAL without changing data: a database whose pages change again
 	// and again looks the same to a slot, and less so to an emulated processor.
