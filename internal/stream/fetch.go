@@ -70,10 +70,16 @@ func (f *fetcher) fetch(ctx context.Context, p *messages.Part, buf []byte, asked
 	return g.run(ctx, sub)
 }
 
+// consumer waits for the answer a little longer than ctx, so that the removal of
+// the consumer, which comes next, cannot overtake its creation in the server.
 func (f *fetcher) consumer(ctx context.Context, name, subject string) (jetstream.Consumer, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
 	defer cancel()
-	cons, err := f.js.CreateConsumer(ctx, f.stream(), jetstream.ConsumerConfig{
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(heartbeat, cancel) })()
+	cons, err := f.js.CreateConsumer(asking, f.stream(), jetstream.ConsumerConfig{
 		Name:              name,
 		FilterSubject:     subject,
 		DeliverPolicy:     jetstream.DeliverAllPolicy,

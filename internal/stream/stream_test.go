@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"slices"
@@ -151,8 +152,8 @@ func (w *world) eventuallyEmpty() {
 	w.t.Helper()
 	natstest.Eventually(w.t, 20*time.Second, "JetStream to be empty", func() error {
 		for _, name := range []string{w.bucketStream(), w.ns.PartsStream()} {
-			if info := w.info(name); info.State.Msgs > 0 || info.State.Consumers > 0 {
-				return errors.New(name + " holds messages or consumers")
+			if held := w.info(name).State; held.Msgs > 0 || held.Consumers > 0 {
+				return fmt.Errorf("%s holds %d messages on %v and has %d consumers", name, held.Msgs, held.Subjects, held.Consumers)
 			}
 		}
 		return nil
