@@ -217,7 +217,10 @@ func ConnectOptions() []nats.Option {
 // reader know it: NATS permissions have no wildcard for a part of a token, so
 // that a name which could be guessed would be open to every reader.
 func newConsumerName(attempt messages.MessageID, node messages.NodeName) string {
-	return consumerPrefix + string(attempt) + "_" + string(node) + "_" + rand.Text()
+	return consumersOf(attempt) + string(node) + "_" + rand.Text()
 }
+
+// consumersOf is how the names of all consumers of one attempt begin.
+func consumersOf(attempt messages.MessageID) string { return consumerPrefix + string(attempt) + "_" }
 
 const consumerPrefix = "part_"

@@ -3,6 +3,7 @@ package stream
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -101,17 +102,13 @@ func (u *upload) evict(idle bool) (ok bool) {
 func (u *upload) remove(ctx context.Context) {
 	u.mu.Lock()
 	parts := u.ledger.parts
-	var consumers []string
-	for _, r := range u.readers {
-		consumers = append(consumers, r.consumer)
-	}
 	u.mu.Unlock()
 	u.giveUpParts(parts)
 	_ = u.persist(ctx, func() error {
 		u.sweepGarbage(ctx, true)
-		errs := []error{u.store.purge(ctx, u.store.ns.PartsStream(), u.store.ns.StreamParts(u.spec.Stream, u.attempt()))}
-		for _, name := range consumers {
-			errs = append(errs, u.deleteConsumer(ctx, name))
+		errs := []error{
+			u.store.purge(ctx, u.store.ns.PartsStream(), u.store.ns.StreamParts(u.spec.Stream, u.attempt())),
+			u.deleteConsumers(ctx),
 		}
 		u.mu.Lock()
 		defer u.mu.Unlock()
@@ -120,6 +117,19 @@ func (u *upload) remove(ctx context.Context) {
 		}
 		return errors.Join(errs...)
 	})
+}
+
+// deleteConsumers asks the server which there are: the answer to a creation or a
+// removal may not have come.
+func (u *upload) deleteConsumers(ctx context.Context) error {
+	names, err := u.store.consumerNames(ctx)
+	errs := []error{err}
+	for _, name := range names {
+		if strings.HasPrefix(name, consumersOf(u.attempt())) {
+			errs = append(errs, u.deleteConsumer(ctx, name))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func (u *upload) deleteConsumer(ctx context.Context, name string) error {

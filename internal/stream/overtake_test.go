@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/pgresync/pgresync/internal/natstest"
 	"github.com/pgresync/pgresync/internal/stream"
@@ -41,6 +42,25 @@ func TestNoConsumerIsRemovedBeforeItsCreationIsAnswered(t *testing.T) {
 	}
 	if !wire.answered.Load() || wire.early.Load() {
 		t.Errorf("creation answered: %t, removal asked for before: %t", wire.answered.Load(), wire.early.Load())
+	}
+	w.eventuallyEmpty()
+}
+
+// A consumer whose creation was not answered is nobody's, and goes all the same.
+func TestConsumerOfNobodyGoesWithTheUpload(t *testing.T) {
+	w := newWorld(t, func(c *stream.Config) { c.Linger = time.Nanosecond })
+	o := &opener{data: noise(4*w.cfg.PartSize, 1)}
+	rec := w.join(2, "db2", o.open)
+	_, err := w.js.CreateConsumer(t.Context(), w.ns.PartsStream(), jetstream.ConsumerConfig{
+		Durable:       "part_" + string(rec.Attempt) + "_db3_X",
+		FilterSubject: w.ns.StreamParts(rec.Stream, rec.Attempt),
+		AckPolicy:     jetstream.AckExplicitPolicy,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := w.read(rec, "db2"); err != nil {
+		t.Fatal(err)
 	}
 	w.eventuallyEmpty()
 }
