@@ -22,7 +22,7 @@ func TestClusterChangesLeadersInMidStream(t *testing.T) {
 		t.Skip("three servers")
 	}
 	nodes := natstest.Cluster(t, 3)
-	w := startWorld(t, nodes.Servers[0], func(c *stream.Config) { c.Replicas = 3 })
+	w := startWorld(t, nodes.Servers[0], func(c *stream.Config) { c.Replicas, c.StallTimeout = 3, 2*time.Minute })
 	o := &opener{data: noise(60*w.cfg.PartSize, 1)}
 	rec := w.join(2, "db2", o.open)
 	reader, err := stream.NewReader(nodes.JetStream(t, stream.ConnectOptions()...), w.cfg)

@@ -69,7 +69,7 @@ func TestForgedAnnouncementsAreRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, func(c *stream.Config) { c.StallTimeout = 2 * time.Second })
+			w := newWorld(t, func(c *stream.Config) { c.StallTimeout = 10 * time.Second })
 			o := &opener{data: noise(3*w.cfg.PartSize, 1)}
 			rec := stored(t, w, o)
 			forge(t, w, rec, tc.change)

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nkeys"
 
@@ -66,7 +65,7 @@ func TestForgedAnnouncementsAreUntrusted(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := newWorld(t, func(c *stream.Config) {
-		c.Signer, c.Publishers, c.StallTimeout = good, keys, 2*time.Second
+		c.Signer, c.Publishers = good, keys
 	})
 	o := &opener{data: noise(3*w.cfg.PartSize, 1)}
 	rec := stored(t, w, o)
