@@ -73,7 +73,12 @@ func TestReceiverAndSendersAgree(t *testing.T) {
 	}})
 	p.AwaitReplay(t, s)
 
-	at, err := database(t, s, pgtest.Superuser).Receiver(t.Context())
+	var at messages.Receiver
+	sdb := database(t, s, pgtest.Superuser)
+	pgtest.Eventually(t, "the receiver streams", func() bool {
+		at, err = sdb.Receiver(t.Context())
+		return err != nil || at.Streaming
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +110,7 @@ func TestReceiverAndSendersAgree(t *testing.T) {
 	s.Exec(t, "SELECT pg_wal_replay_pause()")
 	p.Stop(t, "immediate")
 	pgtest.Eventually(t, "the receiver ends", func() bool {
-		at, err = database(t, s, pgtest.Superuser).Receiver(t.Context())
+		at, err = sdb.Receiver(t.Context())
 		return err == nil && !at.Streaming
 	})
 	if !at.InRecovery || !at.Paused || at.Timeline != 1 || at.ReplayLSN == 0 {
@@ -113,6 +118,33 @@ func TestReceiverAndSendersAgree(t *testing.T) {
 	}
 	if _, err := db.Identity(t.Context()); !errors.Is(err, messages.ErrUnavailable) {
 		t.Errorf("identity of a server that is down: got %v, want ErrUnavailable", err)
+	}
+}
+
+// One that is refused tries again, and PostgreSQL says "streaming" each time it is
+// connected.
+func TestReceiverThatIsRefusedDoesNotStream(t *testing.T) {
+	p := pgtest.New(t, pgtest.Options{})
+	s := p.Standby(t, pgtest.Options{Settings: map[string]string{"wal_retrieve_retry_interval": "1ms"}})
+	s.Exec(t, "ALTER SYSTEM SET primary_slot_name = 'nobodys'")
+	s.Exec(t, "SELECT pg_reload_conf()") // its receiver ends, and the next one asks for the slot
+	db := database(t, s, pgtest.Superuser)
+	pgtest.Eventually(t, "the receiver is refused", func() bool {
+		at, err := db.Receiver(t.Context())
+		return err == nil && !at.Streaming
+	})
+	believed := 0
+	for range 1000 {
+		at, err := db.Receiver(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if at.Streaming {
+			believed++
+		}
+	}
+	if believed > 0 {
+		t.Errorf("a receiver that is refused was taken for one that streams %d times", believed)
 	}
 }
 

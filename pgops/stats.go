@@ -63,27 +63,34 @@ func (d *Database) Receiver(ctx context.Context) (messages.Receiver, error) {
 	return r, nil
 }
 
+// PostgreSQL calls a wal receiver "streaming" from its start, also while one that
+// will fail (its slot or its WAL is gone) connects anew every few seconds
+// (walreceiver.c of PostgreSQL 12 to 18). It is believed once a message came: until
+// then both times of the last one are that of its start. A caught-up receiver of an
+// idle primary may not get one for long; what failed does not last two seconds.
 const receiverSQL = `SELECT pg_is_in_recovery(),
 	CASE WHEN pg_is_in_recovery() THEN pg_is_wal_replay_paused() ELSE false END,
-	w.pid IS NOT NULL, w.status, coalesce(w.sender_host, ''), coalesce(w.sender_port, 0), coalesce(w.slot_name, ''),
+	w.pid IS NOT NULL, w.status,
+	coalesce(w.last_msg_send_time IS DISTINCT FROM w.last_msg_receipt_time OR clock_timestamp() - a.backend_start > interval '2 s', false),
+	coalesce(w.sender_host, ''), coalesce(w.sender_port, 0), coalesce(w.slot_name, ''),
 	coalesce(w.received_tli, (SELECT timeline_id FROM pg_control_checkpoint()))::int8,
 	coalesce(pg_last_wal_receive_lsn(), '0/0')::text, coalesce(pg_last_wal_replay_lsn(), '0/0')::text,
 	(SELECT setting::int8 FROM pg_settings WHERE name = 'recovery_min_apply_delay')
-	FROM (SELECT 1) one LEFT JOIN pg_stat_wal_receiver w ON true`
+	FROM (SELECT 1) one LEFT JOIN pg_stat_wal_receiver w ON true LEFT JOIN pg_stat_activity a ON a.pid = w.pid`
 
 func (d *Database) receiver(ctx context.Context, c *pgx.Conn) (r messages.Receiver, err error) {
-	var running bool
+	var running, lasts bool
 	var status *string
 	var timeline, delay int64
 	var received, replayed string
-	if err := c.QueryRow(ctx, receiverSQL).Scan(&r.InRecovery, &r.Paused, &running, &status, &r.SenderHost, &r.SenderPort,
-		&r.SlotName, &timeline, &received, &replayed, &delay); err != nil {
+	if err := c.QueryRow(ctx, receiverSQL).Scan(&r.InRecovery, &r.Paused, &running, &status, &lasts, &r.SenderHost,
+		&r.SenderPort, &r.SlotName, &timeline, &received, &replayed, &delay); err != nil {
 		return r, err
 	}
 	if running && status == nil {
 		return r, d.errHidden("pg_stat_wal_receiver")
 	}
-	r.Streaming = running && *status == "streaming"
+	r.Streaming = running && *status == "streaming" && lasts
 	r.Timeline, r.Delay = messages.Timeline(timeline), time.Duration(delay)*time.Millisecond
 	if r.ReceiveLSN, err = messages.ParseLSN(received); err != nil {
 		return r, err

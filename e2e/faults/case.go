@@ -78,7 +78,11 @@ func Cases() []Case {
 	for i := range out {
 		c := &out[i]
 		c.None = c.way.none
-		if c.limit == 0 {
+		switch {
+		case c.limit > 0:
+		case c.Long: // what was written meanwhile has to be fetched, too
+			c.limit = 2 * patience
+		default:
 			c.limit = patience
 		}
 	}
