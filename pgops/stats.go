@@ -65,7 +65,7 @@ func (d *Database) Receiver(ctx context.Context) (messages.Receiver, error) {
 
 // PostgreSQL calls a wal receiver "streaming" from its start, also while one that
 // will fail (its slot or its WAL is gone) connects anew every few seconds
-// (walreceiver.c of PostgreSQL 12 to 18). It is believed once a message came: until
+// (walreceiver.c; measured with PostgreSQL 15). It is believed once a message came: until
 // then both times of the last one are that of its start. A caught-up receiver of an
 // idle primary may not get one for long; what failed does not last two seconds.
 const receiverSQL = `SELECT pg_is_in_recovery(),
