@@ -22,7 +22,8 @@ type Paths struct {
 type Receiver struct {
 	// InRecovery is pg_is_in_recovery().
 	InRecovery bool
-	// Streaming is whether a wal receiver is connected and streaming.
+	// Streaming is whether a wal receiver is connected and streaming. One that is refused
+	// again and again is not, whatever pg_stat_wal_receiver says (docs/adr/0032).
 	Streaming bool
 	// Paused is pg_is_wal_replay_paused().
 	Paused bool

@@ -90,7 +90,7 @@ func (c *wiredConn) Write(p []byte) (int, error) {
 	}
 	if bytes.Contains(p, []byte("$JS.API.CONSUMER.CREATE.OBJ_")) {
 		c.once.Do(func() {
-			c.late.Store(time.NewTimer(200 * time.Millisecond))
+			c.late.Store(time.NewTimer(50 * time.Millisecond))
 			c.asked()
 		})
 	}
