@@ -105,17 +105,9 @@ func (s *Service) foreseeStep(ctx context.Context, p *messages.ResyncPlan, m *me
 	default:
 		out.Base, _ = messages.SnapshotIDOf(step.Base.Name)
 	}
-	if s.estimates != nil {
-		got, err := s.estimates.Estimate(ctx, messages.StreamRequest{Dataset: step.Dataset, To: step.To, From: step.Base.GUID})
-		switch {
-		case err != nil:
-			s.log.Debug().Err(err).Str("dataset", string(step.Dataset)).Msg("size not known")
-		case step.Have:
-			p.Since += got.Written
-		default:
-			out.Bytes = got.Bytes
-			p.Since += got.Written
-		}
+	if size, since, ok := s.stepSize(ctx, step); ok {
+		out.Bytes = size
+		p.Since += since
 	}
 	p.Bytes += out.Bytes
 	p.Steps = append(p.Steps, out)

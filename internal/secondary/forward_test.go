@@ -56,7 +56,7 @@ func TestAStandbyThatCannotKeepUpIsReplaced(t *testing.T) {
 				must(t, wait(t.Context(), time.Hour))
 				pg := w.serving()
 				pg.crawls, pg.crawlsFrom = 1<<20, time.Now()
-				w.estimates, w.cfg.BudgetPerDay, w.cfg.CheckInterval = true, tt.budget, 15*time.Second
+				w.increment, w.cfg.BudgetPerDay, w.cfg.CheckInterval = 1<<30, tt.budget, 15*time.Second
 				w.cfg.Diagnosis.Forward = plan.ForwardPolicy{Enabled: tt.wished, Least: 10 * time.Minute, Rate: 50 << 20}
 				w.pub.write(1024)
 				until := time.Now().Add(30 * time.Minute)

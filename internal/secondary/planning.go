@@ -45,7 +45,7 @@ func (s *Service) plan(ctx context.Context) (resync.Event, error) {
 	}
 	j := s.journal()
 	minStart, maxAge := messages.LSN(0), s.cfg.SnapshotMaxAge
-	if plan.Next(s.cfg.Converge, j.Passes, estimate(f, branches, own, j.Full), false) != plan.MovePass {
+	if plan.Next(s.cfg.Converge, j.Passes, s.estimate(ctx, f, branches, own), false) != plan.MovePass {
 		slot, err := s.primary.Slot(ctx, j.ID, messages.SlotReserve)
 		if err != nil {
 			return "", fmt.Errorf("plan: reserve slot: %w", err)
@@ -76,23 +76,48 @@ func (s *Service) plan(ctx context.Context) (resync.Event, error) {
 	return resync.EventPlanned, nil
 }
 
-// estimate is the bytes of the next pass: the whole database for a seed, little
-// for an increment; 0 when it cannot be told.
-func estimate(f *messages.PrimaryFacts, branches []plan.Branch, own map[messages.RelName]messages.History, full bool) uint64 {
+// estimate is the bytes of the next pass: the whole database for a seed, what the
+// publisher says for an increment; 0 when it cannot be told.
+func (s *Service) estimate(ctx context.Context, f *messages.PrimaryFacts, branches []plan.Branch, own map[messages.RelName]messages.History) uint64 {
 	if f.Snapshot == nil {
 		return 0
 	}
-	if !full {
-		pp, err := plan.Pass(f.Snapshot, f.History, branches, plan.Options{Live: own})
-		if err == nil && pp.Kind != messages.PassSeed {
-			return 1
+	j := s.journal()
+	pp, err := plan.Pass(f.Snapshot, f.History, branches, plan.Options{Full: j.Full, NewBranch: newBranch(j), Current: j.Branch, Live: own})
+	if err != nil || pp.Kind == messages.PassSeed {
+		var sum uint64
+		for _, d := range f.Snapshot.Travelling() {
+			sum += d.Referenced
 		}
+		return sum
 	}
+	// The pass will be to a newer snapshot: what was written since goes along.
 	var sum uint64
-	for _, d := range f.Snapshot.Travelling() {
-		sum += d.Referenced
+	for _, step := range pp.Steps {
+		size, since, ok := s.stepSize(ctx, step)
+		if !ok {
+			return 0
+		}
+		sum += size + since
 	}
-	return sum
+	return max(sum, 1)
+}
+
+// stepSize asks what a step would move, and how much was written on the publisher
+// since its snapshot; ok is false when it is not known.
+func (s *Service) stepSize(ctx context.Context, step plan.Step) (size, since uint64, ok bool) {
+	if s.estimates == nil {
+		return 0, 0, false
+	}
+	got, err := s.estimates.Estimate(ctx, messages.StreamRequest{Dataset: step.Dataset, To: step.To, From: step.Base.GUID})
+	if err != nil {
+		s.log.Debug().Err(err).Str("dataset", string(step.Dataset)).Msg("size not known")
+		return 0, 0, false
+	}
+	if step.Have {
+		return 0, got.Written, true
+	}
+	return got.Bytes, got.Written, true
 }
 
 // branches reads the lineage.

@@ -215,7 +215,10 @@ func (p pubHand) AttestWAL(ctx context.Context, claims []messages.WALClaim) ([]m
 }
 
 func (p pubHand) Estimate(ctx context.Context, _ messages.StreamRequest) (*messages.EstimateReply, error) {
-	return &messages.EstimateReply{Bytes: 1 << 30}, p.ask(ctx, "estimate")
+	if p.increment == 0 {
+		return nil, messages.ErrUnavailable
+	}
+	return &messages.EstimateReply{Bytes: p.increment, Written: p.increment}, p.ask(ctx, "estimate")
 }
 
 func (p pubHand) SlotAt(ctx context.Context, id messages.ResyncID, _ messages.Timeline, at messages.LSN) (messages.SlotState, error) {

@@ -30,7 +30,7 @@ func newWorld() *world {
 			Converge:  plan.ConvergePolicy{MaxPasses: 5, Short: 10 * time.Second, Rate: 50 << 20},
 		},
 		pool: map[messages.Dataset]*fileSystem{}, pub: newPublisher(), ids: 100, moved: map[messages.GUID]int{},
-		strikes: map[int]blow{},
+		strikes: map[int]blow{}, increment: 1 << 20,
 	}
 	w.pool["tank"] = &fileSystem{guid: 1, local: map[string]string{"mountpoint": "none"}}
 	w.pool["tank/home"] = &fileSystem{guid: 2, local: map[string]string{"mountpoint": "/home"}}
@@ -96,14 +96,11 @@ func (w *world) oneLife(t *testing.T, sent *time.Time, deadline time.Time, done 
 		out = w.log
 	}
 	d := Deps{
-		ZFS: zfsHand{h}, Database: dbHand{h}, Postgres: pgHand{h}, Processes: w, Hooks: &w.hooks, Primary: pubHand{h}, Downloads: pubHand{h},
+		ZFS: zfsHand{h}, Database: dbHand{h}, Postgres: pgHand{h}, Processes: w, Hooks: &w.hooks, Primary: pubHand{h}, Downloads: pubHand{h}, Estimates: pubHand{h},
 		Announce: quiet{}, Now: time.Now, Log: zerolog.New(out), Observe: w.observe, Diagnostics: w.diagnostics,
 	}
 	if w.follows {
 		d.Follower = dbHand{h}
-	}
-	if w.estimates {
-		d.Estimates = pubHand{h}
 	}
 	if w.reclones {
 		d.Reserver = pubHand{h}

@@ -55,7 +55,9 @@ type world struct {
 	// follows, reclones and compares are what the sidecar can do, beside what it always can:
 	// point a standby elsewhere, make a copy without a transfer, and hold two logs
 	// together.
-	follows, reclones, compares, estimates bool
+	follows, reclones, compares bool
+
+	increment uint64 // bytes of each step, as the publisher estimates it
 
 	used uint64 // of the pool; 1 TiB is available
 
