@@ -172,6 +172,10 @@ test-newcomer: lab-binaries ## docs/getting-started.md and docs/doctor.md, comma
 test-cures: lab-binaries ## damaged data replaced without a transfer, another log on the same timeline found, replay that lags overtaken, in the lab
 	$(call world,TestCures|TestFastForward,cures)
 
+.PHONY: test-host
+test-host: lab-binaries ## a configuration outside of the data directory, control by three commands, hooks, a busy mount, tracking, in the lab
+	$(call world,TestHost,host)
+
 .PHONY: test-encrypted
 test-encrypted: lab-binaries ## encrypted datasets, sent raw to a standby whose operator loads the key, in the lab
 	$(call world,TestEncryptedDatasets,encrypted)

@@ -15,10 +15,10 @@ import (
 type Preparer struct {
 	// BinDir holds pg_controldata of the version that will run the standby.
 	BinDir string
+	// ConfigFile is this node's postgresql.conf where that does not lie in the data
+	// directory, else "".
+	ConfigFile string
 }
-
-// NewPreparer uses the programs in binDir.
-func NewPreparer(binDir string) Preparer { return Preparer{BinDir: binDir} }
 
 // Prepare does everything that must be done to the copy before PostgreSQL may
 // start on it (I-4), and checks in the end that it is all there, on disk. The

@@ -91,7 +91,7 @@ func (r *rig) keepsLocalFiles(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(to, "server.crt"), []byte("the primary's"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p := pgops.NewPreparer(r.primary.BinDir)
+	p := pgops.Preparer{BinDir: r.primary.BinDir}
 	for range 2 { // it may be done again after a crash
 		if err := p.Keep(t.Context(), from, to, []string{"pg_hba.conf", "server.key", "server.crt", "none.conf"}); err != nil {
 			t.Fatal(err)

@@ -92,7 +92,7 @@ func (r *rig) litter(t *testing.T) {
 
 func (r *rig) prepare(t *testing.T) error {
 	t.Helper()
-	return pgops.NewPreparer(r.primary.BinDir).Prepare(t.Context(), r.setup)
+	return pgops.Preparer{BinDir: r.primary.BinDir}.Prepare(t.Context(), r.setup)
 }
 
 // finish does what the switch does: what was aside is now in place.
@@ -219,7 +219,7 @@ func (r *rig) looksClean(t *testing.T) {
 
 func TestConfiguredIsWhatTheCopyWouldStartWith(t *testing.T) {
 	r := newRig(t)
-	p := pgops.NewPreparer(r.primary.BinDir)
+	p := pgops.Preparer{BinDir: r.primary.BinDir}
 	read := func(want int) {
 		t.Helper()
 		if err := p.Prepare(t.Context(), r.setup); err != nil {
@@ -234,6 +234,38 @@ func TestConfiguredIsWhatTheCopyWouldStartWith(t *testing.T) {
 	// Raised, in a copy that was prepared already.
 	r.setup.Settings["max_connections"] = "40"
 	read(40)
+	// The configuration lies elsewhere, and says where the data will be, not where they
+	// are now.
+	etc := filepath.Join(pgtest.TempDir(t), "it's etc")
+	pgtest.MkdirAll(t, etc)
+	delete(r.setup.Settings, "max_connections")
+	conf := filepath.Join(etc, "postgresql.conf")
+	moveConfig(t, r.setup.DataDir, conf, "max_connections = 50\ndata_directory = '"+r.setup.FinalDataDir+"'\n")
+	if err := p.Prepare(t.Context(), r.setup); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Configured(t.Context(), r.setup, []string{"max_connections"}); !errors.Is(err, messages.ErrNotFound) {
+		t.Errorf("without a postgresql.conf: got %v, want ErrNotFound", err)
+	}
+	p.ConfigFile = conf
+	read(50)
+	r.setup.Settings["max_connections"] = "60"
+	read(60)
+}
+
+// moveConfig takes postgresql.conf out of a data directory and adds to it.
+func moveConfig(t *testing.T, dataDir, to, more string) {
+	t.Helper()
+	from := filepath.Join(dataDir, "postgresql.conf")
+	old, err := os.ReadFile(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	uid, gid := pgtest.Owner(t)
+	err = errors.Join(os.WriteFile(to, append(old, more...), 0o600), os.Chown(to, uid, gid), os.Remove(from))
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestPrepareRefuses(t *testing.T) {

@@ -21,6 +21,8 @@ type Readiness struct {
 	// MaxSlotKeepMB is max_slot_wal_keep_size in MB; -1 is no limit. Before 13 there
 	// is none either.
 	MaxSlotKeepMB int
+	// DataDir and ConfigFile are the server's, "" for a role that may not read them.
+	DataDir, ConfigFile string
 }
 
 // Readiness reads the settings.
@@ -30,8 +32,10 @@ func (d *Database) Readiness(ctx context.Context) (Readiness, error) {
 		err := c.QueryRow(ctx, `SELECT current_setting('server_version_num')::int, pg_is_in_recovery(), current_setting('wal_level'), current_setting('hot_standby')::bool,
 				current_setting('max_wal_senders')::int, current_setting('max_replication_slots')::int,
 				(SELECT count(*)::int FROM pg_stat_replication),
-				(SELECT count(*)::int FROM pg_replication_slots)`).
-			Scan(&r.Version, &r.InRecovery, &r.WALLevel, &r.HotStandby, &r.MaxSenders, &r.MaxSlots, &r.Senders, &r.Slots)
+				(SELECT count(*)::int FROM pg_replication_slots),
+				coalesce((SELECT setting FROM pg_settings WHERE name = 'data_directory'), ''),
+				coalesce((SELECT setting FROM pg_settings WHERE name = 'config_file'), '')`).
+			Scan(&r.Version, &r.InRecovery, &r.WALLevel, &r.HotStandby, &r.MaxSenders, &r.MaxSlots, &r.Senders, &r.Slots, &r.DataDir, &r.ConfigFile)
 		if err != nil {
 			return err
 		}

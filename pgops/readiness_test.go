@@ -2,6 +2,7 @@ package pgops_test
 
 import (
 	"context"
+	"path/filepath"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -31,7 +32,10 @@ func TestReadiness(t *testing.T) {
 		if got.Version.Major() < 12 {
 			t.Errorf("version %d", got.Version)
 		}
-		got.Version = 0
+		if may := role == pgtest.Superuser; may != (got.DataDir == c.DataDir) || may != (got.ConfigFile == filepath.Join(c.DataDir, "postgresql.conf")) {
+			t.Errorf("as %s: data directory %q, configuration %q", role, got.DataDir, got.ConfigFile)
+		}
+		got.Version, got.DataDir, got.ConfigFile = 0, "", ""
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("as %s (-want +got):\n%s", role, diff)
 		}

@@ -29,11 +29,11 @@ type ServerOptions struct {
 	// StartTimeout bounds the wait for connections to be accepted, StopTimeout the
 	// wait for the end; one minute each unless given.
 	StartTimeout, StopTimeout time.Duration
-	// Options are further arguments of the server, such as "-c",
-	// "config_file=/etc/postgresql/15/main/postgresql.conf".
-	Options []string
+	// ConfigFile is postgresql.conf where that does not lie in DataDir, as Debian has
+	// it, else "".
+	ConfigFile string
 	// Control is who starts and stops it, if not pg_ctl; then LogFile is read only, and
-	// Options are not used.
+	// ConfigFile is not used.
 	Control Control
 }
 
@@ -68,7 +68,11 @@ func NewServer(o ServerOptions) (*Server, error) {
 	if o.StopTimeout <= 0 {
 		o.StopTimeout = time.Minute
 	}
-	for what, path := range map[string]string{"program directory": o.BinDir, "data directory": o.DataDir, "log file": o.LogFile} {
+	paths := map[string]string{"program directory": o.BinDir, "data directory": o.DataDir, "log file": o.LogFile}
+	if o.ConfigFile != "" {
+		paths["configuration file"] = o.ConfigFile
+	}
+	for what, path := range paths {
 		// pg_ctl puts these into a shell command between double quotes.
 		if !filepath.IsAbs(path) || strings.ContainsAny(path, "\"$`\\\n\x00") {
 			return nil, fmt.Errorf("control PostgreSQL: %s %q: want an absolute path without \", $, `, \\ and line ends", what, path)

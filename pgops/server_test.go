@@ -16,10 +16,10 @@ import (
 	"github.com/pgresync/pgresync/pgops"
 )
 
-func server(t *testing.T, c *pgtest.Cluster, options ...string) *pgops.Server {
+func server(t *testing.T, c *pgtest.Cluster) *pgops.Server {
 	t.Helper()
 	s, err := pgops.NewServer(pgops.ServerOptions{
-		BinDir: c.BinDir, DataDir: c.DataDir, User: pgtest.User(t), LogFile: c.LogFile, Options: options,
+		BinDir: c.BinDir, DataDir: c.DataDir, User: pgtest.User(t), LogFile: c.LogFile,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -37,7 +37,7 @@ func running(t *testing.T, s *pgops.Server, want bool) {
 
 func TestServerStopsAndStarts(t *testing.T) {
 	c := pgtest.New(t, pgtest.Options{})
-	s := server(t, c, "-c", "cluster_name=it's $HOME")
+	s := server(t, c)
 	running(t, s, true)
 	if err := s.Start(t.Context()); !errors.Is(err, messages.ErrBusy) {
 		t.Errorf("start while it runs: got %v, want ErrBusy", err)
@@ -53,9 +53,6 @@ func TestServerStopsAndStarts(t *testing.T) {
 			t.Fatal(err)
 		}
 		running(t, s, true)
-	}
-	if got := c.Text(t, "SELECT current_setting('cluster_name')"); got != "it's $HOME" {
-		t.Errorf("option: got %q, want it past the shell unharmed", got)
 	}
 	data, err := s.ControlData(t.Context())
 	if err != nil {
@@ -310,6 +307,42 @@ func TestStartCanBeCancelled(t *testing.T) {
 	}
 }
 
+// As Debian has it.
+func TestServerStartsWithAConfigurationFromElsewhere(t *testing.T) {
+	c := pgtest.New(t, pgtest.Options{})
+	if err := server(t, c).Stop(t.Context(), pgops.StopFast); err != nil {
+		t.Fatal(err)
+	}
+	etc := filepath.Join(pgtest.TempDir(t), "it's etc")
+	pgtest.MkdirAll(t, etc)
+	conf := filepath.Join(etc, "postgresql.conf")
+	moveConfig(t, c.DataDir, conf, "data_directory = '/somewhere/else'\nhba_file = '"+filepath.Join(c.DataDir, "pg_hba.conf")+"'\ncluster_name = 'from elsewhere'\n")
+	if err := server(t, c).Start(t.Context()); err == nil {
+		t.Error("it started without its configuration")
+	}
+	s, err := pgops.NewServer(pgops.ServerOptions{
+		BinDir: c.BinDir, DataDir: c.DataDir, User: pgtest.User(t), LogFile: c.LogFile, ConfigFile: conf,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	running(t, s, true)
+	if got := c.Text(t, "SELECT current_setting('cluster_name')||' '||current_setting('data_directory')"); got != "from elsewhere "+c.DataDir {
+		t.Errorf("it runs with %s", got)
+	}
+	got, err := database(t, c, pgtest.Superuser).Readiness(t.Context())
+	if err != nil || got.ConfigFile != conf || got.DataDir != c.DataDir {
+		t.Errorf("it says %s, %s, %v", got.ConfigFile, got.DataDir, err)
+	}
+	if err := s.Stop(t.Context(), pgops.StopFast); err != nil {
+		t.Error(err)
+	}
+	running(t, s, false)
+}
+
 func TestServerOptionsAreChecked(t *testing.T) {
 	good := pgops.ServerOptions{BinDir: "/b", DataDir: "/d", LogFile: "/l"}
 	if _, err := pgops.NewServer(good); err != nil {
@@ -320,6 +353,7 @@ func TestServerOptionsAreChecked(t *testing.T) {
 		"no log file":             func(o *pgops.ServerOptions) { o.LogFile = "" },
 		"shell in a path":         func(o *pgops.ServerOptions) { o.LogFile = "/l$(id)" },
 		"quote in a path":         func(o *pgops.ServerOptions) { o.DataDir = `/d"` },
+		"relative configuration":  func(o *pgops.ServerOptions) { o.ConfigFile = "postgresql.conf" },
 		"unknown user":            func(o *pgops.ServerOptions) { o.User = "no-such-user-here" },
 	} {
 		o := good

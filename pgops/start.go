@@ -124,13 +124,12 @@ func (s *Server) Start(ctx context.Context) error {
 // who reads that waits for the server's end.
 func (s *Server) startArgs() []string {
 	args := []string{"start", "-s", "-w", "-D", s.options.DataDir, "-l", s.options.LogFile, "-t", seconds(s.options.StartTimeout)}
-	if len(s.options.Options) > 0 {
-		quoted := make([]string, len(s.options.Options))
-		for i, o := range s.options.Options {
+	if more := elsewhere(s.options.DataDir, s.options.ConfigFile); len(more) > 0 {
+		for i, a := range more {
 			// pg_ctl hands -o to a shell.
-			quoted[i] = "'" + strings.ReplaceAll(o, "'", `'\''`) + "'"
+			more[i] = "'" + strings.ReplaceAll(a, "'", `'\''`) + "'"
 		}
-		args = append(args, "-o", strings.Join(quoted, " "))
+		args = append(args, "-o", strings.Join(more, " "))
 	}
 	return args
 }

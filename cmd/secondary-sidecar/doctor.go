@@ -43,6 +43,7 @@ func examine(ctx context.Context, cfg Config, r root) *sidecar.Examination {
 	e.ZFS(ctx, zfs)
 	examineLineage(ctx, cfg, e, zfs)
 	p := &e.Facts.Postgres
+	p.ConfigGiven = cfg.PGConfigFile
 	db, err := pgops.NewDatabase(cfg.PG.Conninfo.Reveal())
 	if err != nil {
 		p.Problem = err.Error()
@@ -75,7 +76,7 @@ func foresee(ctx context.Context, cfg Config, r root, link *bus.Bus, zfs *zfsops
 	}
 	client := bus.NewClient(link)
 	svc := secondary.New(serviceConfig(cfg), secondary.Deps{
-		ZFS: zfs, Database: db, Follower: db, Postgres: postgres{cfg, r, pgops.NewPreparer(cfg.PG.BinDir)}, Processes: processes{r}, Hooks: newHooks(cfg),
+		ZFS: zfs, Database: db, Follower: db, Postgres: newPostgres(cfg, r), Processes: processes{r}, Hooks: newHooks(cfg),
 		Primary: publisher{client, link}, Estimates: client, Announce: link, Now: time.Now, Log: zerolog.Nop(),
 	})
 	return svc.Foresee(ctx)

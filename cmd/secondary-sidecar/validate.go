@@ -32,6 +32,7 @@ func (c *Config) Validate() error {
 		add("MOUNTPOINTS", checkMountpoint(rel, c.Mountpoints[rel]))
 	}
 	add("PG_LOG_FILE", checkPath(c.PGLogFile))
+	add("PG_CONFIG_FILE", checkPath(c.PGConfigFile))
 	add("PG_UNIT", c.checkControl())
 	if c.DiagnosticsDir != noDiagnostics {
 		add("DIAGNOSTICS_DIR", checkPath(c.DiagnosticsDir))

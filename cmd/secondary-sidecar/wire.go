@@ -92,9 +92,13 @@ type postgres struct {
 	pgops.Preparer
 }
 
+func newPostgres(cfg Config, r root) postgres {
+	return postgres{cfg, r, pgops.Preparer{BinDir: cfg.PG.BinDir, ConfigFile: cfg.PGConfigFile}}
+}
+
 func (p postgres) Server(dir string) (secondary.Server, error) {
 	s, err := pgops.NewServer(pgops.ServerOptions{
-		BinDir: p.cfg.PG.BinDir, DataDir: dir, User: p.cfg.PGUser, LogFile: p.cfg.serverLogFile(dir),
+		BinDir: p.cfg.PG.BinDir, DataDir: dir, User: p.cfg.PGUser, LogFile: p.cfg.serverLogFile(dir), ConfigFile: p.cfg.PGConfigFile,
 		StartTimeout: p.cfg.PGStartTimeout, StopTimeout: p.cfg.PGStopTimeout, Control: p.control(),
 	})
 	return server{s}, err
@@ -171,7 +175,7 @@ func newService(
 	}
 	client := bus.NewClient(link)
 	svc := secondary.New(serviceConfig(cfg), secondary.Deps{
-		ZFS: zfs, Database: db, Witness: db, Judge: client, Reserver: client, Follower: db, Postgres: postgres{cfg, r, pgops.NewPreparer(cfg.PG.BinDir)}, Processes: processes{r},
+		ZFS: zfs, Database: db, Witness: db, Judge: client, Reserver: client, Follower: db, Postgres: newPostgres(cfg, r), Processes: processes{r},
 		Hooks:   newHooks(cfg),
 		Primary: publisher{client, link}, Downloads: downloads{reader, identity}, Estimates: client, Announce: link, Now: time.Now, Log: log,
 		Observe: func(e messages.Event) { v.Observe(e) }, Diagnostics: newDiagnostics(cfg),

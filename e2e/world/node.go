@@ -24,6 +24,8 @@ type Node struct {
 	world  *World
 	holder *Process // keeps the namespaces alive; nil beside the bridge
 	pooled bool
+	// configured: its configuration does not lie in the data directory.
+	configured bool
 
 	mu        sync.Mutex
 	processes []*Process

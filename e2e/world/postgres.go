@@ -141,7 +141,7 @@ func (n *Node) Restrict(ctx context.Context) error {
 
 // StartServer starts PostgreSQL in DataDir by hand.
 func (n *Node) StartServer(ctx context.Context) error {
-	_, err := n.Run(ctx, AsPostgres("pg_ctl", "start", "-w", "-t", "120", "-D", DataDir, "-l", n.ServerLog())...)
+	_, err := n.Run(ctx, AsPostgres(n.startServer()...)...)
 	return err
 }
 

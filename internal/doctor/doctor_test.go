@@ -43,6 +43,7 @@ func standby() *doctor.Facts {
 	f := healthy()
 	f.Sidecar, f.Lineage, f.Root = messages.SidecarSecondary, "tank/pgresync/main", true
 	f.Postgres.Identity, f.Postgres.BinMajor = identity(messages.RoleStandby), 17
+	f.Postgres.DataDir, f.Postgres.ConfigFile = "/srv/pg/17", "/srv/pg/17/postgresql.conf"
 	f.Peers[0].Identity = identity(messages.RolePrimary)
 	f.ZFS.LineageThere, f.ZFS.LineageMark, f.ZFS.PoolLimit = true, "main", 0
 	f.Resync.Plan = &messages.ResyncPlan{Publisher: "db1", Target: "01KB8", Kind: messages.PassIncrement, Bytes: 5 << 20, Available: 1 << 40}
@@ -120,6 +121,18 @@ func TestEveryFlawIsFound(t *testing.T) {
 		},
 		"another major version": {
 			standby, func(f *doctor.Facts) { f.Postgres.BinMajor = 16 }, "programs", doctor.Error, "16, the primary's is 17", "PGRESYNC_PG_BIN_DIR",
+		},
+		"a configuration elsewhere": {
+			standby, func(f *doctor.Facts) { f.Postgres.ConfigFile = "/etc/postgresql/17/main/postgresql.conf" },
+			"config_file", doctor.Error, "outside of its data directory", "PGRESYNC_PG_CONFIG_FILE=/etc/postgresql/17/main/postgresql.conf",
+		},
+		"a configuration elsewhere that is known": {
+			standby, func(f *doctor.Facts) {
+				f.Postgres.ConfigFile, f.Postgres.ConfigGiven = "/etc/postgresql/17/main/postgresql.conf", "/etc/postgresql/17/main/postgresql.conf"
+			}, "config_file", doctor.OK, "/etc/postgresql/17/main", "",
+		},
+		"another configuration than is said": {
+			standby, func(f *doctor.Facts) { f.Postgres.ConfigGiven = "/etc/other.conf" }, "config_file", doctor.Error, "/etc/other.conf", "unset",
 		},
 		"no programs": {
 			standby, func(f *doctor.Facts) { f.Postgres.BinProblem = "no such file" }, "programs", doctor.Error, "no such file", "install",

@@ -40,6 +40,9 @@ type Postgres struct {
 	// BinMajor is of the local programs, 0 when BinProblem says why.
 	BinMajor   int
 	BinProblem string
+	// DataDir and ConfigFile are the server's, "" when the role may not read them;
+	// ConfigGiven is a standby's PGRESYNC_PG_CONFIG_FILE.
+	DataDir, ConfigFile, ConfigGiven string
 }
 
 // Settings are those that matter, with what is in use.

@@ -47,7 +47,7 @@ func (r *report) fail(check, remedy, format string, args ...any) {
 func Examine(f *Facts) []Finding {
 	r := &report{}
 	for _, check := range []func(*report, *Facts){
-		postgres, grants, programs, settings,
+		postgres, grants, programs, configuration, settings,
 		zfs, dataset, layout, delegation, properties, lineage,
 		broker, permissions, storage, resources,
 		peers, clocks, resync,

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"path/filepath"
 	"strings"
 
 	"github.com/pgresync/pgresync/messages"
@@ -72,6 +73,29 @@ func programs(r *report, f *Facts) {
 		r.fail("programs", "install the primary's major version, or point PGRESYNC_PG_BIN_DIR at it", "they are of PostgreSQL %d, the primary's is %d: a copy would not start", p.BinMajor, want)
 	default:
 		r.ok("programs", "of PostgreSQL %d", p.BinMajor)
+	}
+}
+
+// configuration: a copy is started with the postgresql.conf that is in it, unless
+// the sidecar is told of another one.
+func configuration(r *report, f *Facts) {
+	p := &f.Postgres
+	if f.primary() || p.ConfigFile == "" || p.DataDir == "" {
+		return
+	}
+	want := p.ConfigFile
+	if want == filepath.Join(p.DataDir, "postgresql.conf") {
+		want = ""
+	}
+	switch {
+	case p.ConfigGiven == want && want == "":
+		r.ok("config_file", "it lies in the data directory")
+	case p.ConfigGiven == want:
+		r.ok("config_file", "%s", want)
+	case want == "":
+		r.fail("config_file", "leave PGRESYNC_PG_CONFIG_FILE unset", "the server reads the postgresql.conf in its data directory, a copy would be started with %s", p.ConfigGiven)
+	default:
+		r.fail("config_file", "set PGRESYNC_PG_CONFIG_FILE="+want, "the server reads %s, outside of its data directory: a copy would be started without it", want)
 	}
 }
 

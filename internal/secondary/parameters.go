@@ -2,6 +2,7 @@ package secondary
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -18,7 +19,12 @@ func (s *Service) parameters(ctx context.Context, m *messages.Manifest, setup me
 		return nil
 	}
 	have, err := s.pg.Configured(ctx, setup, slices.Sorted(maps.Keys(m.Settings)))
-	if err != nil {
+	switch {
+	case errors.Is(err, messages.ErrNotFound) && s.journal().HandOver:
+		return nil // whoever asked for the copy brings its configuration
+	case errors.Is(err, messages.ErrNotFound):
+		return incurable(err, "set PGRESYNC_PG_CONFIG_FILE to this node's postgresql.conf, or put one where PGRESYNC_KEEP_FILES finds it, then: "+s.triggerCommand())
+	case err != nil:
 		return err
 	}
 	low := plan.TooLow(have, m.Settings)

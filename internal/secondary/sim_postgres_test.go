@@ -241,6 +241,9 @@ func (p pgHand) Configured(ctx context.Context, setup messages.StandbySetup, nam
 	if err := p.point(ctx, "read the copy's configuration"); err != nil {
 		return nil, err
 	}
+	if p.elsewhere {
+		return nil, absent("postgresql.conf")
+	}
 	out := map[string]int{}
 	for _, name := range names {
 		out[name] = p.connections

@@ -97,6 +97,14 @@ func stories() []story {
 				return nil
 			}
 		}},
+		{name: "its configuration is not known", seeded: true, operator: true, calm: true, begin: func(w *world) {
+			gap(w)
+			w.elsewhere = true
+			w.startFails = func(*pgData) error {
+				w.breaks("PostgreSQL was stopped although it is not known what the copy would start with")
+				return nil
+			}
+		}},
 		{name: "damaged", seeded: true, begin: func(w *world) {
 			w.server = nil
 			w.startFails = func(pg *pgData) error {

@@ -37,8 +37,10 @@ type world struct {
 	mute       func(*pgData) bool
 	// bootStarts is a unit that starts PostgreSQL at boot; bootBackwards mounts ties
 	// of mount points in the other order, which ZFS leaves open.
-	// connections is max_connections in this node's postgresql.conf.
+	// connections is max_connections in this node's postgresql.conf, which is not in the
+	// data directory if elsewhere.
 	connections               int
+	elsewhere                 bool
 	bootStarts, bootBackwards bool
 	// stranger holds a mount point busy until then.
 	stranger      messages.Dataset

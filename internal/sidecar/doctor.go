@@ -113,6 +113,7 @@ func (e *Examination) Postgres(ctx context.Context, db *pgops.Database, privileg
 		WALLevel: r.WALLevel, HotStandby: r.HotStandby, MaxSenders: r.MaxSenders, Senders: r.Senders,
 		MaxSlots: r.MaxSlots, Slots: r.Slots, MaxSlotKeepMB: r.MaxSlotKeepMB,
 	}
+	p.DataDir, p.ConfigFile = r.DataDir, r.ConfigFile
 	if p.Grants, err = privileges(ctx); err != nil {
 		p.Problem = err.Error()
 		return
