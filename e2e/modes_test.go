@@ -53,9 +53,24 @@ func (s *stage) inMode(t testing.TB, mode string, auto bool) {
 	if p := s.secondary[s.db2]; p != nil {
 		must(t, p.Stop())
 	}
-	s.secondary[s.db2] = s.sidecar(t, s.db2, world.Secondary, map[string]string{
-		"PGRESYNC_MODE": mode, "PGRESYNC_AUTO_RESYNC": strconv.FormatBool(auto),
-	})
+	s.secondary[s.db2] = s.sidecar(t, s.db2, world.Secondary, modeEnv(mode, auto))
+}
+
+func modeEnv(mode string, auto bool) map[string]string {
+	return map[string]string{"PGRESYNC_MODE": mode, "PGRESYNC_AUTO_RESYNC": strconv.FormatBool(auto)}
+}
+
+// struckIn waits for a phase, kills the sidecar or resets the node, and starts the
+// sidecar again.
+func (s *stage) struckIn(t testing.TB, mark int, phase string, reset bool, env map[string]string) {
+	t.Helper()
+	s.until(t, s.db2, mark, patience, "the phase "+phase, entered(phase))
+	if reset {
+		must(t, s.db2.PowerOff(t.Context()))
+		must(t, s.db2.PowerOn(t.Context()))
+	}
+	s.secondary[s.db2].Kill9()
+	s.secondary[s.db2] = s.sidecar(t, s.db2, world.Secondary, env)
 }
 
 func (s *stage) replayed(t testing.TB) {
@@ -113,7 +128,8 @@ func (s *stage) inPlaceFits(t part) {
 	m := mark(s.db2)
 	s.inMode(t, "in-place", true)
 	s.trigger(t, s.db2, "")
-	s.until(t, s.db2, m, patience, "the live copy to be given up", entered("discarding"))
+	s.struckIn(t, m, "clearing", false, modeEnv("in-place", true))
+	s.struckIn(t, m, "discarding", true, modeEnv("in-place", true))
 	s.until(t, s.db2, m, patience, "proof", proven)
 	bytesOf(t, s.db2, m, "increment", "none")
 	s.asItWas(t)
@@ -131,7 +147,8 @@ func (s *stage) discardBrokenFits(t part) {
 		return l.Message == "verdict" && l.Str("verdict") == "resync"
 	})
 	m = s.trigger(t, s.db2, `{"full":true}`)
-	s.until(t, s.db2, m, patience, "the live copy to be given up", entered("discarding"))
+	s.struckIn(t, m, "clearing", true, modeEnv("discard-broken", false))
+	s.struckIn(t, m, "discarding", false, modeEnv("discard-broken", false))
 	s.until(t, s.db2, m, patience, "proof", proven)
 	if got := passes(s.db2, m); len(got) == 0 || got[0].Str("kind") != "seed" {
 		t.Errorf("passes: got %v, want a seed", got)

@@ -45,8 +45,9 @@ func killSidecar(ctx context.Context, r *Rig, at point) error {
 	return r.Follow(ctx, nil)
 }
 
-// errNothingThere is a fault that found nothing to strike at.
-var errNothingThere = errors.New("no server runs in this phase")
+// errNothingThere is a fault that found nothing to strike at: no server runs in this
+// phase, or it took none of the room that was gone.
+var errNothingThere = errors.New("nothing to strike at")
 
 // killPostmaster kills the server of the moment. Where one is only about to be
 // started, it is that one.
@@ -163,11 +164,15 @@ func fillDisk(ctx context.Context, r *Rig, at point) error {
 	err := world.Until(ctx, "something to fail", 15*time.Second, func(context.Context) (bool, string) {
 		return len(r.Standby.Logged(world.Secondary, mark, "resync: phase failed")) > 1, ""
 	})
-	for _, l := range r.Standby.Logged(world.Secondary, mark, "resync: phase failed") {
+	failed := r.Standby.Logged(world.Secondary, mark, "resync: phase failed")
+	for _, l := range failed {
 		r.Say("%s failed: %.200s", l.Str("phase"), l.Str("error"))
 	}
 	if err != nil {
 		r.Say("it did not fail twice within 15 s of a full pool")
 	}
-	return r.Standby.FreePool(ctx)
+	if err := r.Standby.FreePool(ctx); err != nil || len(failed) > 0 {
+		return err
+	}
+	return errNothingThere
 }

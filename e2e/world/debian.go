@@ -70,7 +70,7 @@ func (n *Node) ControlScripts(ctx context.Context) (map[string]string, error) {
 			quoted[i] = "'" + a + "'"
 		}
 		path := filepath.Join(dir, "lab-"+name)
-		if err := n.Write(ctx, path, 0o755, "#!/bin/sh\necho "+name+" >>"+dir+"/lab-control\nexec "+strings.Join(quoted, " ")+"\n"); err != nil {
+		if err := n.Write(ctx, path, 0o755, "#!/bin/sh\nPATH="+searchPath()+"\necho "+name+" >>"+dir+"/lab-control\nexec "+strings.Join(quoted, " ")+"\n"); err != nil {
 			return nil, err
 		}
 		env["PGRESYNC_PG_"+strings.ToUpper(name)+"_COMMAND"] = path
