@@ -165,15 +165,16 @@ func (f *failover) round(t *testing.T, to *world.Node, crash, attended bool) {
 	if !crash {
 		f.deposedSaysWhy(t, old, oldMark)
 	}
+	f.loads(t) // on the new one, from now on
 	if attended {
 		f.deposedIsLeftAlone(t, old, marks[old])
 		f.trigger(t, old, "")
 	}
 	f.until(t, old, marks[old], patience, "proof", proven)
-	f.loads(t)
 	f.well(t)
 	moved := bytesOf(t, old, marks[old], "increment", "none")
-	t.Logf("%s came back by %.0f bytes, %.1f %% of a seed of %.0f", old.Name, moved, 100*moved/f.seed, f.seed)
+	size := sql(t, f.now, "select sum(pg_database_size(oid)) from pg_database")
+	t.Logf("%s came back by %.0f bytes, %.1f %% of a seed of %.0f; the databases have %s", old.Name, moved, 100*moved/f.seed, f.seed, size)
 	if moved == 0 || moved > f.seed/2 {
 		t.Errorf("%s: %.0f bytes moved, want some and far less than the seed's %.0f", old.Name, moved, f.seed)
 	}
