@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/pgresync/pgresync/internal/command"
 	"github.com/pgresync/pgresync/messages"
@@ -19,6 +20,8 @@ type Client struct {
 	conn    *net.UnixConn
 	writing sync.Mutex
 	gone    chan struct{} // closed when nothing is answered any more
+	// patience is for what only explains something; the next step does not wait for it.
+	patience time.Duration
 
 	mu      sync.Mutex
 	last    uint64
@@ -28,7 +31,7 @@ type Client struct {
 
 // NewClient speaks over conn until it is closed.
 func NewClient(conn *net.UnixConn) *Client {
-	c := &Client{conn: conn, gone: make(chan struct{}), pending: map[uint64]*execution{}}
+	c := &Client{conn: conn, gone: make(chan struct{}), patience: 3 * time.Second, pending: map[uint64]*execution{}}
 	go c.listen()
 	return c
 }
@@ -103,14 +106,20 @@ func (c *Client) Start(path string, args []string, stdin, stdout, stderr *os.Fil
 	return x, nil
 }
 
-// UsersOf asks who keeps mount points busy. Where nobody can tell, nobody is named.
+// UsersOf asks who keeps mount points busy. Where nobody can tell soon, nobody is named.
 func (c *Client) UsersOf(mountpoints []string) []string {
 	x, err := c.ask(request{Users: mountpoints})
 	if err != nil {
 		return nil
 	}
-	<-x.done
-	return x.reply.Users
+	timer := time.NewTimer(c.patience)
+	defer timer.Stop()
+	select {
+	case <-x.done:
+		return x.reply.Users
+	case <-timer.C:
+		return nil // listen forgets it with the answer
+	}
 }
 
 func (c *Client) ask(r request, files ...*os.File) (*execution, error) {

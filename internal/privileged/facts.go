@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/pgresync/pgresync/messages"
@@ -43,24 +44,25 @@ func (s *Server) placed(ctx context.Context, d messages.Dataset) (string, error)
 // inForce: nothing that was asked for over the socket can have set these, so that by
 // induction an administrator has.
 func (s *Server) inForce(ctx context.Context, want map[string]string) error {
-	found := map[string]bool{}
-	for _, root := range []messages.Dataset{s.Policy.Live, s.Policy.Live + ".pgresync-old", s.Policy.Live + ".pgresync-local"} {
-		rows, err := s.ask(ctx, "get", "-Hp", "-r", "-t", "filesystem", "-s", "local,received", "-o", "property,value", "all", string(root))
-		if err != nil {
-			continue // it is not there: nothing is in force on it
-		}
-		for _, row := range rows {
-			if v, ok := want[row[0]]; ok && len(row) == 2 && row[1] == v {
-				found[row[0]] = true
-			}
-		}
-	}
 	for _, key := range sorted(want) {
-		if !found[key] {
+		if !s.has(ctx, key, want[key]) {
 			return fmt.Errorf("property %s=%s is not on the list, nor is it set on the copy to be replaced", key, clip(want[key]))
 		}
 	}
 	return nil
+}
+
+// has asks for one property alone: among others, a value with a line end in it would
+// make a row of its own.
+func (s *Server) has(ctx context.Context, key, value string) bool {
+	for _, root := range []messages.Dataset{s.Policy.Live, s.Policy.Live + ".pgresync-old", s.Policy.Live + ".pgresync-local"} {
+		rows, err := s.ask(ctx, "get", "-Hp", "-r", "-t", "filesystem", "-s", "local,received", "-o", "value", key, string(root))
+		// An error: it is not there, and nothing is in force on it.
+		if err == nil && slices.ContainsFunc(rows, func(row []string) bool { return len(row) == 1 && row[0] == value }) {
+			return true
+		}
+	}
+	return false
 }
 
 // ask runs zfs for ourselves.

@@ -104,6 +104,7 @@ var forbidden = []string{
 	"zfs|set|setuid=on|tank/pg", "zfs|set|devices=on|tank/pg", "zfs|set|sharenfs=on|tank/pg", "zfs|set|quota=1|tank/pg", "zfs|set|keylocation=file:///x|tank/pg", "zfs|set|zoned=on|tank/pg",
 	"zfs|set|pgresync:x=1|tank/other", "zfs|set|pgresync:x=1|tank/pg@daily", "zfs|set|com.sun:auto-snapshot=true|tank/pg", "zfs|set|pgresync:=1|tank/pg", "zfs|set|tank/pg", "zfs|set|pgresync:x=1",
 	"zfs|set|-r|pgresync:x=1|tank/pg", "zfs|set|pgresync:x=1|pgresync:x=2|tank/pg", "zfs|set|pgresync:x=1|tank/pg|tank/other", "zfs|set|quota=1|tank/pgresync/main/data" + s1, "zfs|set|-o=1|tank/pg",
+	"zfs|set|canmount=on|setuid=on|tank/pg", "zfs|set|mountpoint=/srv/pg|devices=on|tank/pg", "zfs|set|pgresync:x=a\nsharenfs\trw|tank/pg", "zfs|set|pgresync:x=a\x7f|tank/pg",
 	"zfs|inherit|setuid|tank/pg", "zfs|inherit|mountpoint|tank/pg", "zfs|inherit|-r|pgresync:x|tank/pg", "zfs|inherit|-S|pgresync:x|tank/pg", "zfs|inherit|pgresync:x|tank/other", "zfs|inherit|pgresync:x",
 	"zfs|create|-o|canmount=off|-o|mountpoint=none|tank/pgresync", "zfs|create|-u|-o|canmount=off|-o|mountpoint=none|-o|sync=disabled|tank/pgresync", "zfs|create|-u|tank/pg.pgresync-next",
 	"zfs|create|-u|-o|canmount=on|tank/pg.pgresync-next", "zfs|create|-u|-o|canmount=noauto|-o|mountpoint=/etc|tank/pg.pgresync-next", "zfs|create|-u|-o|canmount=noauto|tank/other",
@@ -111,6 +112,8 @@ var forbidden = []string{
 	"zfs|create|-u|-p|-o|canmount=noauto|tank/pg.pgresync-next", "zfs|create|-u|-o|canmount=off|-o|mountpoint=none|tank", "zfs|create|-u|-o|canmount=noauto|tank/pg/new",
 	"zfs|clone|-o|canmount=noauto|tank/other" + s1 + "|tank/pg.pgresync-next", "zfs|clone|-o|canmount=noauto|tank/pgresync/main/data@daily|tank/pg.pgresync-next", "zfs|clone|tank/pgresync/main/data" + s1 + "|tank/pg.pgresync-next",
 	"zfs|clone|-o|canmount=noauto|tank/pgresync/main/data" + s1 + "|tank/other", "zfs|clone|-o|canmount=noauto|tank/pgresync/main/data" + s1 + "|tank/pg", "zfs|clone|-p|-o|canmount=noauto|tank/pgresync/main/data" + s1 + "|tank/pg.pgresync-next",
+	"zfs|clone|-o|canmount=noauto|-o|devices=on|tank/pgresync/main/data" + s1 + "|tank/pg.pgresync-next", "zfs|create|-u|-o|canmount=noauto|-o|devices=on|tank/pg.pgresync-next",
+	"zfs|clone|-o|canmount=noauto|-o|com.sun:x=a\nsharenfs\trw|tank/pgresync/main/data" + s1 + "|tank/pg.pgresync-next",
 	// receives
 	"zfs|receive|-s|-u|-F|tank/pgresync/main/data" + s1, "zfs|receive|-F|tank/pgresync/main/data" + s1, "zfs|receive|-s|tank/pgresync/main/data" + s1, "zfs|receive|-s|-u|-d|tank/pgresync/main",
 	"zfs|receive|-s|-u|tank/pg" + s1, "zfs|receive|-s|-u|tank/other" + s1, "zfs|receive|-s|-u|tank/pgresync/main" + s1, "zfs|receive|-s|-u|tank/pgresync/main/data", "zfs|receive|-s|-u|tank/pgresync/main/data@daily",
@@ -144,12 +147,23 @@ func TestEverythingElseIsRefused(t *testing.T) {
 	}
 }
 
-func TestReceivesAndMountsAreConfinedWhateverWasAskedFor(t *testing.T) {
+// A copy is mounted by its properties, too: when its mount point is set, and at a boot.
+func TestCopiesAreConfinedWhateverWasAskedFor(t *testing.T) {
 	for asked, want := range map[string]string{
 		"receive|-s|-u|tank/pgresync/main/data" + s1: "receive|-s|-u|-o|canmount=noauto|-o|devices=off|-o|mountpoint=none|-o|setuid=off|tank/pgresync/main/data" + s1,
 		"mount|tank/pg":           "mount|-o|nosuid,nodev|tank/pg",
 		"set|canmount=on|tank/pg": "set|canmount=on|devices=off|setuid=off|tank/pg",
-		"set|-u|mountpoint=/srv/pg|tank/pg.pgresync-next": "set|-u|mountpoint=/srv/pg|tank/pg.pgresync-next",
+		"set|-u|mountpoint=/srv/pg|tank/pg.pgresync-next":                   "set|-u|devices=off|mountpoint=/srv/pg|setuid=off|tank/pg.pgresync-next",
+		"set|mountpoint=/run/pgresync/main/stage/b|tank/pg.pgresync-next":   "set|devices=off|mountpoint=/run/pgresync/main/stage/b|setuid=off|tank/pg.pgresync-next",
+		"set|mountpoint=none|tank/pg.pgresync-next":                         "set|devices=off|mountpoint=none|setuid=off|tank/pg.pgresync-next",
+		"set|devices=off|tank/pg.pgresync-next":                             "set|devices=off|setuid=off|tank/pg.pgresync-next",
+		"set|setuid=off|tank/pg":                                            "set|devices=off|setuid=off|tank/pg",
+		"set|canmount=noauto|tank/pg":                                       "set|canmount=noauto|tank/pg",
+		"set|pgresync:x=1|tank/pg":                                          "set|pgresync:x=1|tank/pg",
+		"create|-u|-o|canmount=noauto|tank/pg.pgresync-next/wal":            "create|-u|-o|canmount=noauto|-o|devices=off|-o|setuid=off|tank/pg.pgresync-next/wal",
+		"create|-u|-o|canmount=off|-o|mountpoint=none|tank/pgresync":        "create|-u|-o|canmount=off|-o|mountpoint=none|tank/pgresync",
+		"create|-u|-o|canmount=off|-o|mountpoint=none|tank/pgresync/main/x": "create|-u|-o|canmount=off|-o|devices=off|-o|mountpoint=none|-o|setuid=off|tank/pgresync/main/x",
+		"clone|-o|canmount=noauto|-o|mountpoint=/run/pgresync/main/stage/a|tank/pgresync/main/data" + s1 + "|tank/pg.pgresync-next": "clone|-o|canmount=noauto|-o|devices=off|-o|mountpoint=/run/pgresync/main/stage/a|-o|setuid=off|tank/pgresync/main/data" + s1 + "|tank/pg.pgresync-next",
 	} {
 		o, err := testPolicy().Check("zfs", strings.Split(asked, "|"))
 		if got := strings.Join(o.Args, "|"); err != nil || got != want {
@@ -213,6 +227,9 @@ func safe(t interface{ Errorf(string, ...any) }, program string, o Order) {
 	if slices.Contains([]string{"version", "list", "get"}, o.Args[0]) {
 		return
 	}
+	if mustBeDisarmed(o.Args) && !(slices.Contains(o.Args, "setuid=off") && slices.Contains(o.Args, "devices=off")) {
+		t.Errorf("%q can be mounted with suid and dev", o.Args)
+	}
 	for i, a := range o.Args[1:] {
 		switch before := o.Args[i]; {
 		case strings.HasPrefix(a, "-"):
@@ -240,6 +257,15 @@ func safe(t interface{ Errorf(string, ...any) }, program string, o Order) {
 			}
 		}
 	}
+}
+
+// mustBeDisarmed: what makes a dataset that may be mounted, or has libzfs mount one by
+// its properties.
+func mustBeDisarmed(args []string) bool {
+	return args[0] == "clone" || args[0] == "create" && args[len(args)-1] != "tank/pgresync" ||
+		args[0] == "set" && slices.ContainsFunc(args, func(a string) bool {
+			return a == "canmount=on" || slices.Contains([]string{"mountpoint", "setuid", "devices"}, strings.Split(a, "=")[0])
+		})
 }
 
 // Arguments of allowed commands, mixed, cut, doubled and exchanged for hostile ones.

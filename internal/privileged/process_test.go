@@ -95,7 +95,7 @@ version) echo zfs-2.3.9; env | sort | tr '\n' ' ' ;;
 "get -Hp -o value,source mountpoint tank/pg") printf 'BASE/mnt\tlocal\n' ;;
 "get -Hp -o value,source mountpoint tank/pg/elsewhere") printf '/etc\tlocal\n' ;;
 "get -Hp -o value,source mountpoint tank/pg/inherited") printf 'BASE/mnt\tinherited from tank\n' ;;
-"get -Hp -r -t filesystem -s local,received -o property,value all tank/pg") printf 'sharenfs\tro\n' ;;
+"get -Hp -r -t filesystem -s local,received -o value sharenfs tank/pg") echo ro ;;
 "get -Hp -o name fail tank/pg") echo 'what it says' >&2; exit 7 ;;
 "get -Hp -o name signal tank/pg") kill -KILL $$ ;;
 "get -Hp -o name hang tank/pg") echo $$ >BASE/pid; echo ready; exec sleep 600 ;;
@@ -562,6 +562,17 @@ func TestRootIsNoUnprivilegedPart(t *testing.T) {
 	if code != 98 || !strings.Contains(out, ErrRoot.Error()) {
 		t.Errorf("it ended with %d: %s", code, out)
 	}
+}
+
+func TestWhoUsesAMountIsNotWaitedForWithoutEnd(t *testing.T) {
+	ours, theirs := pair(t)
+	defer ours.Close()
+	c := NewClient(theirs)
+	c.patience = time.Millisecond
+	if users := c.UsersOf([]string{"/srv/pg"}); users != nil {
+		t.Errorf("got %q of somebody who does not answer", users)
+	}
+	c.Close()
 }
 
 func FuzzMessages(f *testing.F) {

@@ -22,12 +22,37 @@ func properties(w *words, flag string) (map[string]string, error) {
 		if !ok || !harmless(key) || strings.Contains(key, ",") {
 			return nil, fmt.Errorf("property %q", clip(key))
 		}
+		// Nobody's reading of what zfs lists may be led by a line end or a tab.
+		if strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+			return nil, fmt.Errorf("property %s=%q: control characters", key, clip(value))
+		}
 		if _, twice := props[key]; twice {
 			return nil, fmt.Errorf("property %s twice", clip(key))
 		}
 		props[key] = value
 	}
 	return props, nil
+}
+
+// options are how create and clone take properties.
+func options(props map[string]string) (args []string) {
+	for _, key := range sorted(props) {
+		args = append(args, "-o", key+"="+props[key])
+	}
+	return args
+}
+
+// disarm has setuid and devices off. Options of mount(8) do not last: libzfs mounts a
+// dataset anew, by its properties alone, when its mount point or one of these two is
+// set (changelist_postfix, zfs_prop_set_list), and a clone has those of its parent.
+func disarm(props map[string]string) error {
+	for _, key := range []string{"devices", "setuid"} {
+		if value, ok := props[key]; ok && value != "off" {
+			return fmt.Errorf("property %s=%s: want off", key, clip(value))
+		}
+		props[key] = "off"
+	}
+	return nil
 }
 
 func sorted(props map[string]string) []string { return slices.Sorted(maps.Keys(props)) }
@@ -66,10 +91,13 @@ func (p *Policy) settable(key, value string) bool {
 	return false
 }
 
-// born are the properties of a dataset that is made: it is mounted by nobody who was
-// not told to. What is not on the list is returned: the copy that is replaced must
-// have it.
+// born are the properties of a dataset that is made, completed: it is mounted by
+// nobody who was not told to, and never armed. What is not on the list is returned:
+// the copy that is replaced must have it.
 func (p *Policy) born(props map[string]string) (inForce map[string]string, err error) {
+	if err := disarm(props); err != nil {
+		return nil, err
+	}
 	if props["canmount"] != "off" && props["canmount"] != "noauto" {
 		return nil, fmt.Errorf("canmount=%s: want off or noauto", clip(props["canmount"]))
 	}

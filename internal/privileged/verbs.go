@@ -97,7 +97,8 @@ func create(p *Policy, w *words) (Order, error) {
 		return Order{}, fmt.Errorf("%s: want mountpoint=none", d)
 	}
 	inForce, err := p.born(props)
-	return Order{InForce: inForce, Changes: true}, err
+	args := append(append([]string{"create", "-u"}, options(props)...), string(d))
+	return Order{Args: args, InForce: inForce, Changes: true}, err
 }
 
 func clone(p *Policy, w *words) (Order, error) {
@@ -105,14 +106,17 @@ func clone(p *Policy, w *words) (Order, error) {
 	if err != nil {
 		return Order{}, err
 	}
-	if _, err := p.version(w, "@", received); err != nil {
+	of, err := p.version(w, "@", received)
+	if err != nil {
 		return Order{}, err
 	}
-	if _, err := p.dataset(w, aside); err != nil {
+	d, err := p.dataset(w, aside)
+	if err != nil {
 		return Order{}, err
 	}
 	inForce, err := p.born(props)
-	return Order{InForce: inForce, Changes: true}, err
+	args := append(append([]string{"clone"}, options(props)...), string(of), string(d))
+	return Order{Args: args, InForce: inForce, Changes: true}, err
 }
 
 // confined goes along with every receive, whatever the stream says: it may hold more
@@ -241,7 +245,11 @@ func set(p *Policy, w *words) (Order, error) {
 			return Order{}, errors.New("canmount=on: want a copy that has its mount point")
 		}
 		o.Placed, o.Alone = d, true
-		props["setuid"], props["devices"] = "off", "off"
+	}
+	if mounts(props) {
+		if err := disarm(props); err != nil {
+			return Order{}, err
+		}
 	}
 	for _, key := range sorted(props) {
 		if !isOurs(key) && (p.within(d, received, lineage) || !p.settable(key, props[key])) {
@@ -254,6 +262,18 @@ func set(p *Policy, w *words) (Order, error) {
 	return o, nil
 }
 
+// mounts reports whether to set props mounts a dataset anew, by its properties and
+// not by our options, now or at a boot.
+func mounts(props map[string]string) bool {
+	for _, key := range []string{"mountpoint", "setuid", "devices"} {
+		if _, ok := props[key]; ok {
+			return true
+		}
+	}
+	return props["canmount"] == "on"
+}
+
+// inherit is for our marks only: to inherit a native property can mount anew, too.
 func inherit(p *Policy, w *words) (Order, error) {
 	if key := w.next(); !isOurs(key) {
 		return Order{}, fmt.Errorf("property %q", clip(key))
