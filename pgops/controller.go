@@ -126,7 +126,7 @@ func (s *Server) isNotOurs(c claim) error {
 	if c.pid == 0 || !isPostgres("/proc/"+strconv.Itoa(c.pid)) {
 		return nil
 	}
-	who, err := worksIn(c.pid, s.options.DataDir)
+	who, err := worksIn("/proc", c.pid, s.options.DataDir)
 	if err != nil || who != strangers {
 		return nil //nolint:nilerr // no data directory: nothing to compare with
 	}

@@ -25,7 +25,9 @@ const (
 // anyone (PG-4b). PostgreSQL works from inside its data directory, so the
 // process's working directory decides, compared as a file and not as a path: the
 // directory may have been renamed or mounted elsewhere since.
-func postmasterOf(dataDir string) (int, whose, error) {
+func postmasterOf(dataDir string) (int, whose, error) { return postmasterIn("/proc", dataDir) }
+
+func postmasterIn(proc, dataDir string) (int, whose, error) {
 	b, err := os.ReadFile(filepath.Join(dataDir, "postmaster.pid"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, nobodys, nil
@@ -42,22 +44,45 @@ func postmasterOf(dataDir string) (int, whose, error) {
 	if errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
 		return pid, nobodys, nil
 	}
-	who, err := worksIn(pid, dataDir)
+	who, err := worksIn(proc, pid, dataDir)
 	return pid, who, err
+}
+
+// runsOnCopy reports whether a postmaster runs on a copy that has just been made.
+// Where no more is known of its process than that it lives, the path in
+// postmaster.pid tells it from the primary's, whose file the copy came with
+// (storage-file-layout: line 2).
+func runsOnCopy(proc, dataDir string) (int, bool) {
+	pid, who, err := postmasterIn(proc, dataDir)
+	if err != nil || who != ours {
+		return pid, false
+	}
+	if _, err := os.Stat(filepath.Join(proc, strconv.Itoa(pid), "cwd")); err == nil {
+		return pid, true
+	}
+	b, err := os.ReadFile(filepath.Join(dataDir, "postmaster.pid"))
+	if err != nil {
+		return pid, false
+	}
+	_, rest, _ := strings.Cut(string(b), "\n")
+	path, _, _ := strings.Cut(rest, "\n")
+	there, err := os.Stat(path)
+	here, err2 := os.Stat(dataDir)
+	return pid, err == nil && err2 == nil && os.SameFile(there, here)
 }
 
 // worksIn looks at the process's working directory. Where that cannot be seen
 // (no /proc, as on FreeBSD by default, or no right to) a live process is taken for
 // the postmaster: to err on that side destroys nothing.
-func worksIn(pid int, dataDir string) (whose, error) {
-	if _, err := os.Stat("/proc/self/cwd"); err != nil {
+func worksIn(proc string, pid int, dataDir string) (whose, error) {
+	if _, err := os.Stat(filepath.Join(proc, "self", "cwd")); err != nil {
 		return ours, nil //nolint:nilerr // no /proc here
 	}
 	dir, err := os.Stat(dataDir)
 	if err != nil {
 		return nobodys, fmt.Errorf("data directory %s: %w", dataDir, err)
 	}
-	process := "/proc/" + strconv.Itoa(pid)
+	process := filepath.Join(proc, strconv.Itoa(pid))
 	cwd, err := os.Stat(process + "/cwd")
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

@@ -135,7 +135,7 @@ func (p Preparer) checkCopy(ctx context.Context, root *os.Root, s *messages.Stan
 		return 0, fmt.Errorf("%w: it belongs to user id %d, PostgreSQL runs as %d here; give the PostgreSQL user the same id on all hosts",
 			messages.ErrRefused, uid, s.UID)
 	}
-	if pid, who, err := postmasterOf(s.DataDir); err == nil && who == ours {
+	if pid, runs := runsOnCopy("/proc", s.DataDir); runs {
 		return 0, fmt.Errorf("%w: PostgreSQL runs on it as process %d", messages.ErrBusy, pid)
 	}
 	if lingering(s.DataDir) {

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -95,6 +97,29 @@ func TestStopLeavesNobodyInTheDirectory(t *testing.T) {
 	}
 }
 
+// aliveAs is a process of PostgreSQL's user that is no PostgreSQL.
+func aliveAs(t *testing.T) int {
+	t.Helper()
+	child := exec.CommandContext(t.Context(), "cat")
+	if os.Geteuid() == 0 {
+		uid, gid := pgtest.Owner(t)
+		child.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
+	}
+	child.Dir = "/"
+	in, err := child.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = in.Close()
+		_ = child.Wait()
+	})
+	return child.Process.Pid
+}
+
 // PG-4b: the number in a copied postmaster.pid may belong to anyone by now.
 func TestStalePidFile(t *testing.T) {
 	c := pgtest.New(t, pgtest.Options{})
@@ -105,14 +130,32 @@ func TestStalePidFile(t *testing.T) {
 	pidFile := func(pid int) string {
 		return fmt.Sprintf("%d\n%s\n1\n%d\n%s\n127.0.0.1\n 1 1\nready   \n", pid, c.DataDir, c.Port, c.SocketDir)
 	}
-	t.Run("of another live process", func(t *testing.T) {
-		c.Write(t, "postmaster.pid", pidFile(os.Getpid()))
+	t.Run("of another live process of its user", func(t *testing.T) {
+		pid := aliveAs(t)
+		c.Write(t, "postmaster.pid", pidFile(pid))
 		running(t, s, false)
-		if err := s.Stop(t.Context(), pgops.StopFast); err != nil { // and it does not kill the test
+		if err := s.Stop(t.Context(), pgops.StopFast); err != nil { // and it does not kill it
 			t.Error(err)
 		}
-		if err := s.Start(t.Context()); !errors.Is(err, messages.ErrBusy) || !strings.Contains(err.Error(), strconv.Itoa(os.Getpid())) {
-			t.Errorf("start: got %v, want ErrBusy that names the process", err)
+		err := s.Start(t.Context())
+		e, ok := errors.AsType[*pgops.StartError](err)
+		if !ok || e.Running || !strings.Contains(err.Error(), strconv.Itoa(pid)) {
+			t.Fatalf("start: got %v, want a StartError that names the process", err)
+		}
+		if damaged, known := e.DataDamaged(); damaged || !known || errors.Is(err, messages.ErrBusy) {
+			t.Errorf("damaged %v, known %v, %v; want it to count, and not against the data", damaged, known, err)
+		}
+	})
+	// PostgreSQL does not heed it, so nothing may wait for its end.
+	t.Run("of a live process of another user, or of ours", func(t *testing.T) {
+		c.Write(t, "postmaster.pid", pidFile(os.Getpid()))
+		running(t, s, false)
+		if err := s.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		running(t, s, true)
+		if err := s.Stop(t.Context(), pgops.StopFast); err != nil {
+			t.Error(err)
 		}
 	})
 	t.Run("of a server on another directory", func(t *testing.T) {

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -25,6 +28,8 @@ type StartError struct {
 	Line, LogTail string
 	// Cause is what pg_ctl, or the controller, said.
 	Cause error
+	// locked: it was not tried, because PostgreSQL would refuse its own lock file.
+	locked bool
 }
 
 // Error has the decisive line of the log, or else the end of it.
@@ -65,6 +70,9 @@ func (e *StartError) DataDamaged() (damaged, known bool) {
 	if e.Running || e.Reason != messages.ReasonServerDown {
 		return false, false
 	}
+	if e.locked {
+		return false, true
+	}
 	return damage(e.LogTail)
 }
 
@@ -76,9 +84,10 @@ func clipFront(s string, most int) string {
 }
 
 // Start starts the server and returns when it accepts connections; the server
-// goes on when ctx ends later. It fails with a *StartError. A server that runs
-// already, and a postmaster.pid that names a live process of something else
-// (PG-4b), are messages.ErrBusy; a missing data directory is ErrNotFound.
+// goes on when ctx ends later. It fails with a *StartError, also where
+// postmaster.pid names a live process of something else that PostgreSQL would take
+// for itself (PG-4b). A server that runs already is messages.ErrBusy; a missing data
+// directory is ErrNotFound.
 //
 // A controller of the operator's that reports success is not believed: it must
 // come up in this data directory.
@@ -96,9 +105,12 @@ func (s *Server) Start(ctx context.Context) error {
 		return fmt.Errorf("start PostgreSQL: %w", err)
 	case who == ours:
 		return fmt.Errorf("start PostgreSQL in %s: %w: it runs already, as process %d", dir, messages.ErrBusy, pid)
-	case who == strangers:
-		return fmt.Errorf("start PostgreSQL in %s: %w: postmaster.pid names process %d, which is alive but not PostgreSQL in this directory; "+
-			"remove the file if you are sure", dir, messages.ErrBusy, pid)
+	case who == strangers && s.locksOut(pid):
+		return &StartError{
+			DataDir: dir, Reason: messages.ReasonServerDown, locked: true,
+			Cause: fmt.Errorf("postmaster.pid names process %d, which is alive and of PostgreSQL's user, but not PostgreSQL in this directory; "+
+				"remove the file if you are sure", pid),
+		}
 	}
 	uid, err := s.uid()
 	if err != nil {
@@ -118,6 +130,22 @@ func (s *Server) Start(ctx context.Context) error {
 		return fmt.Errorf("start PostgreSQL in %s: %w", dir, err)
 	}
 	return s.startError(logs, err)
+}
+
+// locksOut tells whether PostgreSQL would refuse to start because of a stranger in its
+// lock file, as CreateLockFile in miscinit.c has it: one of its own user, which the
+// owner of the data directory is, unless it is whom pg_ctl was started by. A host's
+// reset leaves the number to anyone, and whoever is not heeded must not keep it down.
+func (s *Server) locksOut(pid int) bool {
+	if s.control == nil && pid == os.Getpid() {
+		return false
+	}
+	process, err := os.Stat(filepath.Join("/proc", strconv.Itoa(pid)))
+	if err != nil {
+		return false // it ended meanwhile
+	}
+	dir, err := os.Stat(s.options.DataDir)
+	return err == nil && ownerOf(process) == ownerOf(dir)
 }
 
 // startArgs always has -l: without it the server inherits pg_ctl's output, and
