@@ -2,13 +2,11 @@ package pgops
 
 import (
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 )
 
 // maxUsers bounds how many processes are named: the rest would be of the same kind.
@@ -18,21 +16,34 @@ const maxUsers = 8
 // being unmounted: with a working directory, root, program or open file there.
 // PostgreSQL's own, this one and those excepted are left out. It names whom it may see: others'
 // processes take root. Where there is no /proc the answer is empty.
+//
+// Only the kernel's tables are read. What others work in is never touched: a file
+// system that does not answer (NFS, FUSE) would keep us for ever, and this one call
+// may come while PostgreSQL is down.
 func UsersOf(mountpoints []string, except ...int) []string {
-	devices := map[uint64]string{}
+	return usersIn("/proc", mountpoints, except)
+}
+
+func usersIn(proc string, mountpoints []string, except []int) []string {
+	here := mountsOf(filepath.Join(proc, "self"))
+	devices := map[string]string{}
 	for _, m := range mountpoints {
-		if info, err := os.Stat(m); err == nil {
-			devices[deviceOf(info)] = m
+		if real, err := filepath.EvalSymlinks(m); err == nil && here[real] != "" {
+			devices[here[real]] = m
 		}
 	}
-	dirs, _ := filepath.Glob("/proc/[0-9]*") // the pattern is valid
+	if len(devices) == 0 {
+		return nil
+	}
+	spaces := namespaces{namespaceOf(filepath.Join(proc, "self")): here}
+	dirs, _ := filepath.Glob(filepath.Join(proc, "[0-9]*")) // the pattern is valid
 	var out []string
 	for _, dir := range dirs {
 		pid, err := strconv.Atoi(filepath.Base(dir))
 		if err != nil || pid == os.Getpid() || slices.Contains(except, pid) || fromPostgres(dir) {
 			continue
 		}
-		if at, how := usedBy(dir, devices); at != "" {
+		if at, how := usedBy(dir, spaces.of(dir), devices); at != "" {
 			out = append(out, fmt.Sprintf("%s (process %d, %s in %s)", commandOf(dir), pid, how, at))
 		}
 	}
@@ -43,37 +54,81 @@ func UsersOf(mountpoints []string, except ...int) []string {
 	return out
 }
 
-// usedBy compares devices: every ZFS file system has one of its own, and a path in
-// /proc may be of another mount namespace.
-func usedBy(process string, devices map[uint64]string) (at, how string) {
+// mounts has the device of each mount point of a namespace: the same file system may
+// be mounted elsewhere in another one, and every ZFS file system has a device of its
+// own.
+type mounts map[string]string
+
+// mountsOf reads proc(5)'s mountinfo: "36 35 0:52 /root /mount\040point …". A later
+// line hides an earlier one.
+func mountsOf(process string) mounts {
+	b, err := os.ReadFile(filepath.Join(process, "mountinfo"))
+	if err != nil {
+		return nil
+	}
+	m := mounts{}
+	for line := range strings.Lines(string(b)) {
+		if f := strings.Fields(line); len(f) > 4 {
+			m[unescaped.Replace(f[4])] = f[2]
+		}
+	}
+	return m
+}
+
+// unescaped undoes what mangle() in the kernel's seq_file.c does to names.
+var unescaped = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`, `\043`, "#")
+
+// device is that of the file system which an absolute path of the namespace leads
+// into.
+func (m mounts) device(path string) string {
+	for ; ; path = filepath.Dir(path) {
+		if d, ok := m[path]; ok || path == "/" {
+			return d
+		}
+	}
+}
+
+// namespaces are the mount namespaces that were seen.
+type namespaces map[string]mounts
+
+func (n namespaces) of(process string) mounts {
+	id := namespaceOf(process)
+	m, known := n[id]
+	if !known {
+		m = mountsOf(process)
+		n[id] = m
+	}
+	return m
+}
+
+func namespaceOf(process string) string {
+	id, _ := os.Readlink(filepath.Join(process, "ns", "mnt")) // none: it cannot be seen, nor can its files
+	return id
+}
+
+// usedBy reads where links in /proc lead, and follows none.
+func usedBy(process string, m mounts, devices map[string]string) (at, how string) {
 	for _, link := range []struct{ name, how string }{{"cwd", "working directory"}, {"root", "root directory"}, {"exe", "program"}} {
-		if at, ok := on(filepath.Join(process, link.name), devices); ok {
+		if at, ok := m.on(filepath.Join(process, link.name), devices); ok {
 			return at, link.how
 		}
 	}
 	files, _ := filepath.Glob(filepath.Join(process, "fd", "*"))
 	for _, f := range files {
-		if at, ok := on(f, devices); ok {
+		if at, ok := m.on(f, devices); ok {
 			return at, "open file"
 		}
 	}
 	return "", ""
 }
 
-func on(path string, devices map[uint64]string) (string, bool) {
-	info, err := os.Stat(path)
-	if err != nil {
+func (m mounts) on(link string, devices map[string]string) (string, bool) {
+	path, err := os.Readlink(link)
+	if err != nil || !filepath.IsAbs(path) { // "socket:[4711]"
 		return "", false
 	}
-	at, ok := devices[deviceOf(info)]
+	at, ok := devices[m.device(path)]
 	return at, ok
-}
-
-func deviceOf(info fs.FileInfo) uint64 {
-	if st, ok := info.Sys().(*syscall.Stat_t); ok {
-		return st.Dev
-	}
-	return 0
 }
 
 // fromPostgres: what PostgreSQL has started, a restore_command for example, ends
@@ -88,7 +143,7 @@ func fromPostgres(process string) bool {
 		if parent == "" || parent == "1" {
 			return false
 		}
-		process = filepath.Join("/proc", parent)
+		process = filepath.Join(filepath.Dir(process), parent)
 	}
 	return false
 }
