@@ -2,6 +2,8 @@ package pgops_test
 
 import (
 	"errors"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/pgresync/pgresync/internal/pgtest"
@@ -28,6 +30,53 @@ func TestFollowPointsARunningStandbyElsewhere(t *testing.T) {
 	if err := database(t, b, pgtest.Superuser).Follow(t.Context(), want); !errors.Is(err, messages.ErrRefused) {
 		t.Errorf("a primary: got %v, want ErrRefused", err)
 	}
+}
+
+// What a server logs of a statement has its password in it.
+func TestFollowTellsNoLogOfThePassword(t *testing.T) {
+	a := pgtest.New(t, pgtest.Options{})
+	a.Exec(t, `CREATE ROLE "sync er" LOGIN REPLICATION`, `GRANT pg_monitor TO "sync er"`)
+	c := a.Standby(t, pgtest.Options{Settings: map[string]string{"log_statement": "all", "log_min_duration_statement": "0"}})
+	a.AwaitReplay(t, c)
+	conninfo := a.TCPConninfo(pgtest.Superuser) + " password=hush"
+
+	err := database(t, c, "'sync er'").Follow(t.Context(), conninfo)
+	if !errors.Is(err, messages.ErrPermission) || !strings.Contains(err.Error(), `TO "sync er"; GRANT EXECUTE`) {
+		t.Errorf("got %v, want ErrPermission with what to grant", err)
+	}
+	if log := c.Log(t); strings.Contains(log, "hush") {
+		t.Errorf("it was tried:\n%s", log)
+	}
+	db := database(t, c, pgtest.Superuser)
+	if err := db.Follow(t.Context(), conninfo); err != nil {
+		t.Fatal(err)
+	}
+	if log := c.Log(t); strings.Contains(log, "ALTER SYSTEM SET") {
+		t.Errorf("the statement was logged:\n%s", log)
+	}
+	// The connection is kept, and is as it was.
+	if _, err := db.Upstream(t.Context()); err != nil || !strings.Contains(c.Log(t), "current_setting('primary_conninfo')") {
+		t.Errorf("what came later was not logged, %v", err)
+	}
+}
+
+func TestFollowWithoutSuperuser(t *testing.T) {
+	a := pgtest.New(t, pgtest.Options{})
+	if v, err := strconv.Atoi(a.Text(t, "SELECT current_setting('server_version_num')")); err != nil || v < 150000 {
+		t.Skipf("version %d: the right cannot be granted", v)
+	}
+	a.Exec(t, `CREATE ROLE follower LOGIN`, `GRANT pg_monitor TO follower`, `GRANT ALTER SYSTEM ON PARAMETER primary_conninfo TO follower`,
+		`GRANT EXECUTE ON FUNCTION pg_catalog.pg_reload_conf() TO follower`)
+	c := a.Standby(t, pgtest.Options{})
+	a.AwaitReplay(t, c)
+	db, want := database(t, c, "follower"), a.TCPConninfo(pgtest.Superuser)
+	if err := db.Follow(t.Context(), want); err != nil {
+		t.Fatal(err)
+	}
+	pgtest.Eventually(t, "the new setting", func() bool {
+		got, err := db.Upstream(t.Context())
+		return err == nil && got == want
+	})
 }
 
 func TestSlotsTellWhatTheyHoldBack(t *testing.T) {
