@@ -118,6 +118,10 @@ var meanings = []meaning{
 
 	{says(`encryption key not loaded`), messages.ErrKeys, "zfs load-key -r, on the encryption root that zfs get encryptionroot names"},
 
+	// A stream that is not raw, into what is below an encrypted dataset. Not ErrKeys: a
+	// receive that fails with that has a stream that was sealed to others.
+	{says(`inherited key must be loaded`), messages.ErrPermission, "zfs load-key -r, on the encryption root of the dataset it is received into, which zfs get encryptionroot names"},
+
 	{says(`dataset already exists`), messages.ErrExists, ""},
 	{says(`pool or dataset exists`), messages.ErrExists, ""},
 	{says(`bookmark exists`), messages.ErrExists, ""},

@@ -17,7 +17,7 @@ var kinds = map[string]error{
 }
 
 // captured reads testdata/stderr: "== kind" before each text. 2.3.9 was captured
-// on Debian 13; what is in 2.1.11 is where its sources have another text.
+// on Debian 13; what is in 2.1.11 is from its sources: another text, or one not captured.
 func captured(tb testing.TB, each func(version, kind, text string)) {
 	tb.Helper()
 	for _, version := range []string{"2.1.11", "2.3.9"} {
