@@ -110,3 +110,32 @@ func TestSlotsTellWhatTheyHoldBack(t *testing.T) {
 		t.Error("the xmin of a dead standby went by itself; nothing has to drop its slot then")
 	}
 }
+
+// A former primary keeps the slots of those that followed it, and with them the log.
+func TestSlotsOfAFormerPrimaryAreDroppedInRecovery(t *testing.T) {
+	p := pgtest.New(t, pgtest.Options{})
+	db := database(t, p, pgtest.Superuser)
+	const unused, used = "pgresync_db2_a", "pgresync_db3_a"
+	for _, name := range []string{unused, used} {
+		if _, err := db.ReserveSlot(t.Context(), name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.Standby(t, pgtest.Options{Settings: map[string]string{"primary_slot_name": used}})
+	p.Stop(t, "fast")
+	p.Write(t, "standby.signal", "")
+	p.Start(t)
+	pgtest.Eventually(t, "both slots are there, the second in use", func() bool {
+		slots, err := db.SlotUses(t.Context())
+		return err == nil && len(slots) == 2 && !slots[0].Active && slots[0].RestartLSN != 0 && slots[1].Active
+	})
+	if err := db.DropSlot(t.Context(), used); !errors.Is(err, messages.ErrBusy) {
+		t.Errorf("a slot that a cascading standby uses: got %v, want ErrBusy", err)
+	}
+	if err := db.DropSlot(t.Context(), unused); err != nil {
+		t.Errorf("an unused one: %v", err)
+	}
+	if slots, err := db.SlotUses(t.Context()); err != nil || len(slots) != 1 || slots[0].Name != used {
+		t.Errorf("left: %+v, %v, want %s", slots, err, used)
+	}
+}

@@ -18,7 +18,7 @@ import (
 )
 
 // site is a node with a real PostgreSQL, a real NATS and a fake ZFS.
-func site(t *testing.T, props []string, pg pgtest.Options, role string, change ...func(*natsserver.Options)) {
+func site(t *testing.T, props []string, pg pgtest.Options, role string, change ...func(*natsserver.Options)) *pgtest.Cluster {
 	t.Helper()
 	zfs := zfstest.Fake(t)
 	zfs.InPath(t)
@@ -31,6 +31,7 @@ func site(t *testing.T, props []string, pg pgtest.Options, role string, change .
 	} {
 		t.Setenv("PGRESYNC_"+key, value)
 	}
+	return c
 }
 
 // consult runs doctor as the command does.

@@ -25,12 +25,16 @@ func TestSidecarShowsWhatItKnows(t *testing.T) {
 	manager.Hears("STATUS=publishing")
 }
 
-// A boot does not hang on a NATS that is away.
-func TestSystemdDoesNotWaitForNATS(t *testing.T) {
-	site(t, nil, pgtest.Options{}, pgtest.Superuser)
+// A boot does not hang on a NATS that is away, and unused slots are looked for meanwhile:
+// it is the only thing that is asked of PostgreSQL then.
+func TestSystemdAndSlotsDoNotWaitForNATS(t *testing.T) {
+	pg := site(t, nil, pgtest.Options{}, pgtest.Superuser)
 	t.Setenv("PGRESYNC_NATS_URL", "nats://127.0.0.1:1")
 	manager := sidecartest.NewManager(t)
 	sidecartest.Start(t, run, nil)
 	manager.Hears("READY=1")
 	manager.Hears("STATUS=waits for NATS")
+	pgtest.Eventually(t, "slots are looked for", func() bool {
+		return pg.Text(t, "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pgresync'") != "0"
+	})
 }

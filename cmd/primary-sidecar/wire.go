@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -31,6 +32,8 @@ var (
 	_ primary.Uploads   = uploads{}
 	_ primary.Sealer    = (*seal.Recipients)(nil)
 	_ bus.Service       = (*primary.Service)(nil)
+
+	_ primary.SlotDropper = (*pgops.Database)(nil)
 )
 
 // uploads fits the data plane to the service.
@@ -59,6 +62,9 @@ func serve(ctx context.Context, cfg Config, log zerolog.Logger) error {
 	if err != nil {
 		return daemon.WithExitCode(fmt.Errorf("PGRESYNC_RECIPIENTS: %w", err), daemon.ExitUsage)
 	}
+	// An unused slot pins WAL whether NATS is there or not (I-9).
+	upkeep := primary.NewSlotUpkeep(serviceConfig(cfg, cfg.LeaseTTL), db, time.Now, log)
+	defer beside(ctx, log, sidecar.Loop{Name: "slots", Run: upkeep.Run})()
 	urls, closeServer, err := server(ctx, cfg, log)
 	if err != nil {
 		return err
@@ -97,6 +103,14 @@ func serve(ctx context.Context, cfg Config, log zerolog.Logger) error {
 			})
 		}},
 	)
+}
+
+// beside keeps a loop going that needs no NATS, until stop is called.
+func beside(ctx context.Context, log zerolog.Logger, l sidecar.Loop) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var g sync.WaitGroup
+	g.Go(func() { _ = daemon.Keep(ctx, log, l.Name, l.Run, daemon.KeepOptions{}) })
+	return func() { cancel(); g.Wait() }
 }
 
 // operator is what this sidecar does for its operator.

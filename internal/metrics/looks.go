@@ -15,7 +15,7 @@ var (
 	bookmarks = describe("bookmarks", "Bookmarks of pgresync at that root.", "which")
 	holds     = describe("snapshots_held", "Snapshots at that root that carry a hold.", "which")
 
-	slotWAL    = describe("slot_retained_bytes", "WAL that a replication slot of pgresync retains on this primary.", "slot")
+	slotWAL    = describe("slot_retained_bytes", "WAL that a replication slot of pgresync retains on this node.", "slot")
 	slotActive = describe("slot_active", "1 while a standby uses the slot.", "slot")
 	slotLost   = describe("slot_lost", "1 when the slot's WAL is gone: the standby that used it has to be resynced.", "slot")
 	slotXmin   = describe("slot_holds_xmin", "1 when the slot holds back vacuum.", "slot")
@@ -48,7 +48,7 @@ func Tree(which string, d messages.DatasetInfo, h messages.History, held int) []
 	}
 }
 
-// Slots are those of pgresync on a primary that has written WAL up to head.
+// Slots are those of pgresync on a server that has written, or replayed, WAL up to head.
 func Slots(slots []messages.SlotUse, head messages.LSN) []Sample {
 	var out []Sample
 	for _, s := range slots {

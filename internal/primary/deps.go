@@ -21,7 +21,6 @@ type Database interface {
 // Slots are the replication slots of our prefix.
 type Slots interface {
 	Slots(ctx context.Context) ([]messages.SlotState, error)
-	SlotUses(ctx context.Context) ([]messages.SlotUse, error)
 	SlotsUnbounded(ctx context.Context) (bool, error)
 	ReserveSlot(ctx context.Context, name string) (messages.SlotState, error)
 	DropSlot(ctx context.Context, name string) error

@@ -41,8 +41,6 @@ type postgres struct {
 	before    func()
 	during    func()
 	unbounded bool
-	slots     []messages.SlotUse
-	dropped   []string
 }
 
 func (p *postgres) Paths(context.Context) (messages.Paths, error) { return p.paths, nil }
@@ -70,21 +68,13 @@ func (p *postgres) Backup(ctx context.Context, label string, during func(context
 
 func (p *postgres) Slots(context.Context) ([]messages.SlotState, error) { return nil, nil }
 
-func (p *postgres) SlotUses(context.Context) ([]messages.SlotUse, error) { return p.slots, nil }
-
 func (p *postgres) SlotsUnbounded(context.Context) (bool, error) { return p.unbounded, nil }
 
 func (p *postgres) ReserveSlot(context.Context, string) (messages.SlotState, error) {
 	return messages.SlotState{}, nil
 }
 
-func (p *postgres) DropSlot(_ context.Context, name string) error {
-	if name == "busy" {
-		return messages.ErrBusy
-	}
-	p.dropped = append(p.dropped, name)
-	return nil
-}
+func (p *postgres) DropSlot(context.Context, string) error { return nil }
 
 func (p *postgres) Senders(context.Context) ([]messages.Sender, error) { return nil, nil }
 

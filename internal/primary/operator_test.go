@@ -89,8 +89,6 @@ type opSlots struct{ slotsOfNobody }
 
 func (opSlots) SlotsUnbounded(context.Context) (bool, error) { return false, nil }
 
-func (opSlots) SlotUses(context.Context) ([]messages.SlotUse, error) { return nil, nil }
-
 type opUploads struct{ Uploads }
 
 func (opUploads) Streams() []messages.StreamRecord {

@@ -2,7 +2,6 @@ package primary
 
 import (
 	"errors"
-	"slices"
 	"testing"
 	"time"
 
@@ -42,7 +41,7 @@ func hears(t *testing.T, n *node, node messages.NodeName, bases ...messages.Snap
 	t.Helper()
 	n.world.nodes = []messages.NodeStatus{{Node: node, Sidecar: "secondary", Bases: bases}}
 	n.duty.refresh(t.Context())
-	if _, err := n.upkeepOnce(t.Context(), nil); err != nil {
+	if err := n.upkeepOnce(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -141,34 +140,6 @@ func TestInAFullPoolSnapshotsForTheWayBackAreGivenUp(t *testing.T) {
 	}
 	if got := kept(t, n, base); got != "#" {
 		t.Errorf("kept %q, want the bookmark only", got)
-	}
-}
-
-func TestAbandonedSlotsAreDropped(t *testing.T) {
-	n := newNode(t)
-	n.mount(t, "")
-	n.publish(t)
-	n.pg.slots = []messages.SlotUse{
-		{SlotState: messages.SlotState{Name: "unused"}},
-		{SlotState: messages.SlotState{Name: "xmin"}, HoldsXmin: true},
-		{SlotState: messages.SlotState{Name: "busy"}},
-		{SlotState: messages.SlotState{Name: "used", Active: true}},
-	}
-	idle, err := n.dropAbandoned(t.Context(), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, step := range []struct {
-		after time.Duration
-		want  []string
-	}{{2 * time.Minute, []string{"xmin"}}, {time.Hour, []string{"unused", "xmin"}}} {
-		n.clock, n.pg.dropped = n.clock.Add(step.after), nil
-		if idle, err = n.dropAbandoned(t.Context(), idle); err != nil {
-			t.Fatal(err)
-		}
-		if !slices.Equal(n.pg.dropped, step.want) {
-			t.Errorf("%s later: dropped %q, want %q", step.after, n.pg.dropped, step.want)
-		}
 	}
 }
 

@@ -88,17 +88,18 @@ const (
 	Lineage = "lineage"
 )
 
-// Slots is what a look at a primary's slots asks.
+// Slots is what a look at a server's slots asks.
 type Slots interface {
 	Identity(ctx context.Context) (messages.Identity, error)
 	SlotUses(ctx context.Context) ([]messages.SlotUse, error)
 }
 
-// LookAtSlots looks at them while the node's PostgreSQL is a primary.
+// LookAtSlots looks at them whatever the server's role is: what a former primary
+// keeps for those that followed it fills its disk as a standby.
 func LookAtSlots(db Slots) metrics.Probe {
 	return metrics.Probe{Name: "slots", Look: func(ctx context.Context) ([]metrics.Sample, error) {
 		id, err := db.Identity(ctx)
-		if err != nil || id.Role != messages.RolePrimary {
+		if err != nil {
 			return nil, err
 		}
 		slots, err := db.SlotUses(ctx)
