@@ -28,7 +28,7 @@ type Config struct {
 	StandbyExpiry    time.Duration     `split_words:"true" default:"720h" min:"1h" desc:"How long the bases of a standby are kept that has not been seen."`
 	SlotExpiry       time.Duration     `split_words:"true" default:"24h" min:"1m" desc:"How long a replication slot of pgresync may stay unused before it is dropped. A standby that comes back later is resynced by an increment."`
 	SlotXminExpiry   time.Duration     `split_words:"true" default:"1h" min:"1m" desc:"The same for a slot that holds back vacuum, which hot_standby_feedback of a dead standby does."`
-	PoolLimit        int               `split_words:"true" default:"90" min:"1" max:"100" desc:"Percentage of the pool in use from which on no snapshot is taken."`
+	PoolLimit        int               `split_words:"true" default:"90" min:"1" max:"100" desc:"Percentage in use, of the pool or of what the live dataset may use, above which no snapshot is taken and none kept that is not being sent."`
 	SendWAL          string            `split_words:"true" default:"auto" oneof:"auto always" desc:"Whether pg_wal travels when it is a dataset of its own: auto leaves it out, because standbys stream it; always sends it, so that a standby starts without the primary."`
 	IgnoreDatasets   settings.RelNames `split_words:"true" desc:"Children of the live dataset that hold nothing of the cluster, by relative name, separated by commas. Others of that kind are refused."`
 	BackupTimeout    time.Duration     `split_words:"true" default:"2m" min:"5s" desc:"Longest duration of a backup bracket: checkpoint, snapshot and stop."`

@@ -10,6 +10,9 @@ import (
 type Keep struct {
 	// Snapshots is how many of the newest stay; less than 1 counts as 1.
 	Snapshots int
+	// Cramped is that there is no room for any: only those in use stay, and of the
+	// others a bookmark, beyond the number of Bookmarks.
+	Cramped bool
 	// Bookmarks is how many points stay as a bookmark after their snapshot has gone,
 	// so that a standby that was away can still be sent an increment.
 	Bookmarks int
@@ -38,6 +41,10 @@ func Retain(h messages.History, k Keep) (destroy, bookmark []messages.Snapshot) 
 		}
 	}
 	spare := max(k.Bookmarks, 0)
+	if k.Cramped {
+		// A bookmark pins nothing: no increment is to be lost for want of room.
+		spare += max(k.Snapshots, 1)
+	}
 	counted := 0
 	points := map[messages.GUID]bool{} // that stay as a bookmark
 	marked := map[messages.GUID]bool{} // that have had a bookmark already
@@ -73,11 +80,15 @@ func Retain(h messages.History, k Keep) (destroy, bookmark []messages.Snapshot) 
 // surplus are the snapshots beyond the newest k.Snapshots that nobody uses.
 func surplus(ours messages.History, k Keep) map[messages.GUID]bool {
 	gone, seen := map[messages.GUID]bool{}, 0
+	most := max(k.Snapshots, 1)
+	if k.Cramped {
+		most = 0
+	}
 	for _, s := range slices.Backward(ours) {
 		if s.Bookmark {
 			continue
 		}
-		if seen++; seen > max(k.Snapshots, 1) && !k.InUse[s.GUID] {
+		if seen++; seen > most && !k.InUse[s.GUID] {
 			gone[s.GUID] = true
 		}
 	}

@@ -51,12 +51,40 @@ func TestRetain(t *testing.T) {
 	}
 }
 
+func TestRetainWithoutRoom(t *testing.T) {
+	for _, tt := range []struct {
+		name                string
+		history             string
+		keep                int
+		inUse               string
+		destroy, toBookmark string
+	}{
+		{"all snapshots go, their bookmarks stay", "@a1 #a1 @b2 #b2 @c3 #c3", 0, "", "@a1 @b2 @c3", ""},
+		{"one that has no bookmark leaves one", "@a1 @b2 #b2", 0, "", "@a1 @b2", "@a1"},
+		{"what is being sent stays", "@a1 #a1 @b2 #b2 @c3 #c3", 0, "b", "@a1 @c3", ""},
+		{"older bookmarks are not crowded out", "#a1 #b2 @c3 #c3 @d4 #d4", 2, "", "@c3 @d4", ""},
+		{"and do not become more for it", "#a1 #b2 #c3 #d4 @e5 #e5 @f6 #f6", 1, "", "#a1 #b2 @e5 @f6", ""},
+		{"foreign ones stay", "@A1 @b2 #b2", 0, "", "@b2", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			k := plan.Keep{Snapshots: 3, Cramped: true, Bookmarks: tt.keep, InUse: map[messages.GUID]bool{}}
+			for i := range len(tt.inUse) {
+				k.InUse[guid(tt.inUse[i])] = true
+			}
+			destroy, bookmark := plan.Retain(history(t, tt.history), k)
+			if write(destroy) != tt.destroy || write(bookmark) != tt.toBookmark {
+				t.Errorf("destroy %q, bookmark %q, want %q and %q", write(destroy), write(bookmark), tt.destroy, tt.toBookmark)
+			}
+		})
+	}
+}
+
 func TestRetainKeepsItsPromises(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var h messages.History
 		k := plan.Keep{
 			Snapshots: rapid.IntRange(-1, 4).Draw(t, "snapshots"), Bookmarks: rapid.IntRange(-1, 4).Draw(t, "bookmarks"),
-			InUse: map[messages.GUID]bool{}, Bases: map[messages.GUID]bool{},
+			InUse: map[messages.GUID]bool{}, Bases: map[messages.GUID]bool{}, Cramped: rapid.Bool().Draw(t, "cramped"),
 		}
 		for i := range rapid.IntRange(0, 12).Draw(t, "points") {
 			c := byte('a' + i)
@@ -77,7 +105,7 @@ func TestRetainKeepsItsPromises(t *testing.T) {
 			}
 		}
 		for _, s := range destroy {
-			if _, ours := messages.SnapshotIDOf(s.Name); !ours || k.InUse[s.GUID] || s == newest || !slices.Contains(h, s) {
+			if _, ours := messages.SnapshotIDOf(s.Name); !ours || k.InUse[s.GUID] || s == newest && !k.Cramped || !slices.Contains(h, s) {
 				t.Fatalf("destroys %s", write([]messages.Snapshot{s}))
 			}
 		}

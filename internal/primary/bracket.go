@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/pgresync/pgresync/messages"
@@ -17,6 +18,8 @@ type bracket struct {
 	// on is the lease's revision, or why this node does not publish.
 	on  func() (uint64, error)
 	now Clock
+	// working is the snapshot that is not complete yet, "" for none: it is in use.
+	working atomic.Value
 }
 
 // take returns the manifest of a complete snapshot. When it fails, nothing is
@@ -34,6 +37,8 @@ func (b *bracket) take(ctx context.Context) (*messages.Manifest, error) {
 		V: messages.Version, ID: messages.NewSnapshotID(b.now()), Cluster: b.cfg.Cluster, Node: b.cfg.Node,
 		CreatedAt: b.now().UTC(), Lease: lease, Layout: l.Layout, Datasets: l.datasets, Flags: l.flags,
 	}
+	b.working.Store(m.ID)
+	defer b.working.Store(messages.SnapshotID(""))
 	if err := b.fill(ctx, m); err != nil {
 		b.discard(ctx, m.ID)
 		return nil, fmt.Errorf("take snapshot %s of %s: %w", m.ID, b.cfg.Dataset, err)
@@ -43,16 +48,11 @@ func (b *bracket) take(ctx context.Context) (*messages.Manifest, error) {
 
 // gates are the checks before anything is touched.
 func (b *bracket) gates(ctx context.Context) (layout, error) {
-	pool, err := b.zfs.Pool(ctx, b.cfg.Dataset.Pool())
+	tree, err := b.zfs.List(ctx, b.cfg.Dataset)
 	if err != nil {
 		return layout{}, err
 	}
-	if pool.Capacity > b.cfg.PoolLimit {
-		return layout{}, fmt.Errorf("pool %s: %w: %d %% used is above the limit of %d %% (PGRESYNC_POOL_LIMIT); free some space",
-			b.cfg.Dataset.Pool(), messages.ErrRefused, pool.Capacity, b.cfg.PoolLimit)
-	}
-	tree, err := b.zfs.List(ctx, b.cfg.Dataset)
-	if err != nil {
+	if err := room(ctx, b.cfg, b.zfs, tree); err != nil {
 		return layout{}, err
 	}
 	paths, err := b.db.Paths(ctx)

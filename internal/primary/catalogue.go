@@ -71,9 +71,11 @@ func (c *catalogue) refresh(ctx context.Context) error {
 	defer c.mu.Unlock()
 	c.histories = h
 	c.manifests = slices.DeleteFunc(c.manifests, func(m *messages.Manifest) bool {
-		root, _ := m.Dataset("")
-		s, ok := h[c.cfg.Dataset].ByGUID(root.GUID)
-		return !ok || s.Bookmark
+		// One that somebody else holds may outlive the others of its snapshot.
+		return slices.ContainsFunc(m.Travelling(), func(d messages.ManifestDataset) bool {
+			s, ok := h[c.cfg.Dataset.Child(d.Name)].ByGUID(d.GUID)
+			return !ok || s.Bookmark
+		})
 	})
 	return nil
 }
@@ -100,6 +102,23 @@ func (c *catalogue) manifest(id messages.SnapshotID) *messages.Manifest {
 	for _, m := range c.manifests {
 		if m.ID == id {
 			return m
+		}
+	}
+	return nil
+}
+
+// travelsWith are the GUIDs of the complete snapshot that one of its datasets has the
+// GUID g in, of those datasets that travel.
+func (c *catalogue) travelsWith(g messages.GUID) []messages.GUID {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, m := range c.manifests {
+		var all []messages.GUID
+		for _, d := range m.Travelling() {
+			all = append(all, d.GUID)
+		}
+		if slices.Contains(all, g) {
+			return all
 		}
 	}
 	return nil

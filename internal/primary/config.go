@@ -29,7 +29,8 @@ type Config struct {
 	Gather time.Duration
 	// LeaseTTL is how long the lease lives without a renewal.
 	LeaseTTL time.Duration
-	// PoolLimit is the use of the pool, in percent, above which no snapshot is taken.
+	// PoolLimit is the use of the pool, or of the live dataset's quota, in percent, above
+	// which no snapshot is taken, and none kept that is not being sent.
 	PoolLimit int
 	// KeepSnapshots and KeepBookmarks bound what is kept per dataset.
 	KeepSnapshots, KeepBookmarks int

@@ -98,9 +98,13 @@ func (c *catalogue) surplus(keep func(messages.History) plan.Keep) []messages.Cl
 	c.mu.Unlock()
 	var items []messages.CleanupItem
 	for _, h := range histories {
-		destroy, _ := plan.Retain(h, keep(h))
+		k := keep(h)
+		destroy, _ := plan.Retain(h, k)
 		for _, old := range destroy {
 			item := messages.CleanupItem{Kind: "snapshot", Name: string(old.Name), Why: fmt.Sprintf("more than %d are there", c.cfg.KeepSnapshots)}
+			if k.Cramped {
+				item.Why = fmt.Sprintf("more than %d %% of the pool or quota are used", c.cfg.PoolLimit)
+			}
 			if old.Bookmark {
 				item.Kind, item.Why = "bookmark", fmt.Sprintf("more than %d are there, or its snapshot is", c.cfg.KeepBookmarks)
 			}

@@ -1,7 +1,10 @@
 package primary
 
 import (
+	"context"
 	"errors"
+	"maps"
+	"strings"
 	"testing"
 	"time"
 
@@ -125,6 +128,9 @@ func TestAnUnsentSnapshotIsNotSentWhenItCannotBeNoted(t *testing.T) {
 	}
 }
 
+// full makes the pool one that is above its limit.
+func full(n *node) { n.cfg.PoolLimit, n.snaps.bracket.cfg.PoolLimit = -1, -1 }
+
 func TestInAFullPoolSnapshotsForTheWayBackAreGivenUp(t *testing.T) {
 	n := newNode(t)
 	n.mount(t, "")
@@ -134,12 +140,129 @@ func TestInAFullPoolSnapshotsForTheWayBackAreGivenUp(t *testing.T) {
 	for range 3 {
 		take(t, n)
 	}
-	n.cfg.PoolLimit = -1
+	full(n)
 	if err := n.prune(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if got := kept(t, n, base); got != "#" {
 		t.Errorf("kept %q, want the bookmark only", got)
+	}
+}
+
+// A snapshot pins all that is overwritten after it: where no more are taken, those that
+// are there would fill the pool.
+func TestInAFullPoolOnlyWhatIsBeingSentStays(t *testing.T) {
+	n := newNode(t)
+	n.mount(t, "")
+	n.publish(t)
+	older, sent, newest := take(t, n), take(t, n), take(t, n)
+	root, _ := sent.Dataset("")
+	full(n)
+	n.uploads.running = []messages.StreamRecord{{To: root.GUID}}
+	reply, err := n.Cleanup(t.Context(), messages.OperatorRequest{DryRun: true})
+	if err != nil || len(reply.Cleanup.Items) != 1 || !strings.Contains(reply.Cleanup.Items[0].Why, "of the pool") {
+		t.Errorf("cleanup would remove %+v, %v, want the newest snapshot, and the pool as the reason", reply, err)
+	}
+	for _, sending := range []bool{true, false} {
+		if !sending {
+			n.uploads.running = nil
+		}
+		if err := n.prune(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		want := map[bool]string{true: "@#", false: "#"}
+		if got := kept(t, n, sent); got != want[sending] {
+			t.Errorf("while it is sent %v: kept %q, want %q", sending, got, want[sending])
+		}
+		if got := kept(t, n, older) + kept(t, n, newest); got != "##" {
+			t.Errorf("the others: kept %q, want a bookmark of each: no increment is lost", got)
+		}
+	}
+}
+
+func TestAStandbyThatNeedsASnapshotOfAFullPoolWaits(t *testing.T) {
+	n := newNode(t)
+	n.cfg.Gather, n.snaps.cfg.Gather = 0, 0
+	n.mount(t, "")
+	n.publish(t)
+	take(t, n)
+	full(n)
+	if err := n.prune(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = n.snaps.run(t.Context()) }()
+	_, err := n.Snapshot(t.Context(), messages.SnapshotRequest{Node: "db3", MinStartLSN: 1})
+	if !errors.Is(err, messages.ErrUnavailable) || errors.Is(err, messages.ErrRefused) || !strings.Contains(err.Error(), "PGRESYNC_POOL_LIMIT") {
+		t.Errorf("a standby: got %v, want ErrUnavailable that names the limit", err)
+	}
+	if _, err := n.TakeSnapshot(t.Context(), messages.OperatorRequest{}); !errors.Is(err, messages.ErrRefused) {
+		t.Errorf("an operator: got %v, want ErrRefused", err)
+	}
+}
+
+// quota leaves the live dataset less than the pool has.
+type quota struct {
+	ZFS
+	available uint64
+}
+
+func (q quota) List(ctx context.Context, d messages.Dataset) ([]messages.DatasetInfo, error) {
+	tree, err := q.ZFS.List(ctx, d)
+	if err == nil {
+		tree[0].Used, tree[0].Available = 900, q.available
+	}
+	return tree, err
+}
+
+func TestAQuotaIsALimitAsThePoolIs(t *testing.T) {
+	n := newNode(t)
+	n.mount(t, "")
+	n.publish(t)
+	m := take(t, n)
+	for _, tt := range []struct {
+		available uint64
+		cramped   bool
+	}{{100, false}, {80, true}} {
+		n.zfs = quota{n.ZFS, tt.available}
+		n.snaps.bracket.zfs = n.zfs
+		if _, err := n.snaps.bracket.gates(t.Context()); errors.Is(err, messages.ErrRefused) != tt.cramped {
+			t.Errorf("%d left of the quota: got %v, refused %v wanted", tt.available, err, tt.cramped)
+		}
+		if err := n.prune(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := kept(t, n, m), map[bool]string{true: "#", false: "@#"}[tt.cramped]; got != want {
+			t.Errorf("%d left of the quota: kept %q, want %q", tt.available, got, want)
+		}
+	}
+}
+
+// A pass is one stream after the other: those to come are in use, too.
+func TestTheRestOfWhatIsBeingSentIsInUse(t *testing.T) {
+	n := newNode(t)
+	n.cat.add(&messages.Manifest{Datasets: []messages.ManifestDataset{{GUID: 5, Travels: true}, {Name: "ts", GUID: 6, Travels: true}, {Name: "wal", GUID: 7}}})
+	n.uploads.running = []messages.StreamRecord{{To: 5, From: 4}}
+	want := map[messages.GUID]bool{4: true, 5: true, 6: true}
+	if got := n.inUse(nil); !maps.Equal(got, want) {
+		t.Errorf("in use: %v, want %v", got, want)
+	}
+}
+
+// The bound may be crossed while a bracket is open.
+func TestASnapshotThatIsNotCompleteYetIsInUse(t *testing.T) {
+	n := newNode(t)
+	n.mount(t, "")
+	n.publish(t)
+	n.pg.during = func() {
+		full(n)
+		if err := errors.Join(n.cat.refresh(t.Context()), n.prune(t.Context())); err != nil {
+			t.Error(err)
+		}
+	}
+	n.clock = n.clock.Add(time.Second)
+	n.duty.refresh(t.Context())
+	if _, err := n.snaps.bracket.take(t.Context()); err != nil {
+		t.Error(err)
 	}
 }
 

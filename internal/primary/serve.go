@@ -78,7 +78,12 @@ func (s *Service) Snapshot(ctx context.Context, r messages.SnapshotRequest) (*me
 	if _, err := s.on(); err != nil {
 		return nil, err
 	}
-	return s.snaps.ask(ctx, r.MinStartLSN, time.Duration(r.MaxAgeMS)*time.Millisecond)
+	m, err := s.snaps.ask(ctx, r.MinStartLSN, time.Duration(r.MaxAgeMS)*time.Millisecond)
+	if e, ok := errors.AsType[*crampedError](err); ok {
+		// It ends when somebody makes room here: the standby waits, and needs no operator.
+		return nil, fmt.Errorf("take snapshot: %w: %s", messages.ErrUnavailable, e)
+	}
+	return m, err
 }
 
 // Slot reserves or releases WAL for one copy of a standby.

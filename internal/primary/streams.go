@@ -126,11 +126,20 @@ func (s *Service) sendSpec(r messages.StreamRequest) (messages.SendSpec, error) 
 	return spec, nil
 }
 
-// inUse are the snapshots that running or joinable uploads read.
-func (s *Service) inUse() map[messages.GUID]bool {
+// inUse are the versions of h that running or joinable uploads read, those of the same
+// snapshot, whose turn is to come, and what a bracket is about to complete.
+func (s *Service) inUse(h messages.History) map[messages.GUID]bool {
 	use := map[messages.GUID]bool{}
 	for _, r := range s.uploads.Streams() {
 		use[r.To], use[r.From] = true, true
+		for _, g := range s.cat.travelsWith(r.To) {
+			use[g] = true
+		}
+	}
+	for _, v := range h {
+		if id, ours := messages.SnapshotIDOf(v.Name); ours && id == s.snaps.bracket.working.Load() {
+			use[v.GUID] = true
+		}
 	}
 	return use
 }

@@ -41,9 +41,9 @@ func (s *Service) upkeepOnce(ctx context.Context) error {
 	return errors.Join(err, s.cat.refresh(ctx), s.prune(ctx))
 }
 
-// prune bounds the snapshots and bookmarks. When the pool is nearly full, a
-// snapshot that only serves this node's own return from a fail-over is given up;
-// its bookmark is still a base for others.
+// prune bounds the snapshots and bookmarks. Where there is no room a snapshot stays
+// only while it is sent: what it pins grows with all that is overwritten. Its bookmark
+// is still a base.
 func (s *Service) prune(ctx context.Context) error {
 	keep, err := s.keep(ctx)
 	if err != nil {
@@ -54,14 +54,19 @@ func (s *Service) prune(ctx context.Context) error {
 
 // keep says what prune leaves of a history.
 func (s *Service) keep(ctx context.Context) (func(messages.History) plan.Keep, error) {
-	pool, err := s.zfs.Pool(ctx, s.cfg.Dataset.Pool())
+	tree, err := s.zfs.List(ctx, s.cfg.Dataset)
 	if err != nil {
+		return nil, err
+	}
+	err = room(ctx, s.cfg, s.zfs, tree)
+	_, cramped := errors.AsType[*crampedError](err)
+	if err != nil && !cramped {
 		return nil, err
 	}
 	return func(h messages.History) plan.Keep {
 		bases, anchors := s.standbys.wanted(h)
-		k := plan.Keep{Snapshots: s.cfg.KeepSnapshots, Bookmarks: s.cfg.KeepBookmarks, Bases: bases, InUse: s.inUse()}
-		if pool.Capacity <= s.cfg.PoolLimit {
+		k := plan.Keep{Snapshots: s.cfg.KeepSnapshots, Cramped: cramped, Bookmarks: s.cfg.KeepBookmarks, Bases: bases, InUse: s.inUse(h)}
+		if !cramped {
 			for g := range anchors {
 				k.InUse[g] = true
 			}
