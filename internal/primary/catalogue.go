@@ -25,16 +25,19 @@ type catalogue struct {
 	mu        sync.Mutex           // guards what follows
 	manifests []*messages.Manifest // oldest first
 	histories map[messages.Dataset]messages.History
+	leftovers []messages.SnapshotID // incomplete ones that load could not remove
 }
 
 // load reads the catalogue from ZFS, and removes the leftovers of brackets that
-// never completed: they are ours, and no manifest was ever published for them.
+// never completed: they are ours, and no manifest was ever published for them. One
+// that somebody else holds, or has cloned, is no reason not to publish.
 func (c *catalogue) load(ctx context.Context) error {
 	props, err := c.zfs.SnapshotProperties(ctx, c.cfg.Dataset, messages.PropState, messages.PropManifest)
 	if err != nil {
 		return fmt.Errorf("load snapshots of %s: %w", c.cfg.Dataset, err)
 	}
 	var manifests []*messages.Manifest
+	var leftovers []messages.SnapshotID
 	for name, p := range props {
 		id, ours := messages.SnapshotIDOf(name)
 		if !ours {
@@ -43,7 +46,8 @@ func (c *catalogue) load(ctx context.Context) error {
 		if p[messages.PropState] != messages.StateComplete {
 			c.log.Info().Str("snapshot", string(name)).Msg("removing an incomplete snapshot")
 			if err := removeSnapshot(ctx, c.zfs, c.cfg.Dataset, id); err != nil {
-				return fmt.Errorf("remove incomplete snapshot %s: %w", name, err)
+				c.log.Warn().Err(err).Str("snapshot", string(name)).Msg("incomplete snapshot not removed yet")
+				leftovers = append(leftovers, id)
 			}
 			continue
 		}
@@ -54,11 +58,30 @@ func (c *catalogue) load(ctx context.Context) error {
 		}
 		manifests = append(manifests, m)
 	}
-	slices.SortFunc(manifests, func(a, b *messages.Manifest) int { return a.CreatedAt.Compare(b.CreatedAt) })
 	c.mu.Lock()
-	c.manifests = manifests
+	c.manifests, c.leftovers = manifests, leftovers
 	c.mu.Unlock()
 	return c.refresh(ctx)
+}
+
+// removeLeftovers tries again what load could not remove, and only that: the bracket
+// in work looks no different.
+func (c *catalogue) removeLeftovers(ctx context.Context) error {
+	c.mu.Lock()
+	leftovers := slices.Clone(c.leftovers)
+	c.mu.Unlock()
+	var errs []error
+	for _, id := range leftovers {
+		err := removeSnapshot(ctx, c.zfs, c.cfg.Dataset, id)
+		if err == nil {
+			c.mu.Lock()
+			c.leftovers = slices.DeleteFunc(c.leftovers, func(l messages.SnapshotID) bool { return l == id })
+			c.mu.Unlock()
+		} else if !errors.Is(err, messages.ErrBusy) {
+			errs = append(errs, fmt.Errorf("remove incomplete snapshot %s of %s: %w", id, c.cfg.Dataset, err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // refresh reads the histories again.

@@ -50,6 +50,8 @@ type Service struct {
 	now      Clock
 	log      zerolog.Logger
 
+	// notBegun is why the term has not begun, nil when it has, or nothing failed yet.
+	notBegun atomic.Pointer[string]
 	// unbounded is whether slots may retain WAL without limit.
 	unbounded atomic.Bool
 }

@@ -16,6 +16,7 @@ const retryTerm = 2 * time.Second
 func (s *Service) turn(ctx context.Context, on bool) {
 	if !on {
 		s.gate.set(false)
+		s.notBegun.Store(nil)
 	}
 	select {
 	case s.turned <- struct{}{}:
@@ -48,9 +49,19 @@ func (s *Service) terms(ctx context.Context) error {
 	}
 }
 
-// begin reads what the live tree holds, makes what it descends from known as bases,
-// and opens the gate.
+// begin notes why a term did not begin, for whoever asks for the status.
 func (s *Service) begin(ctx context.Context) error {
+	err := s.beginTerm(ctx)
+	if s.notBegun.Store(nil); err != nil {
+		why := err.Error()
+		s.notBegun.Store(&why)
+	}
+	return err
+}
+
+// beginTerm reads what the live tree holds, makes what it descends from known as
+// bases, and opens the gate.
+func (s *Service) beginTerm(ctx context.Context) error {
 	if err := s.cat.load(ctx); err != nil {
 		return err
 	}
@@ -77,7 +88,11 @@ func (s *Service) on() (uint64, error) {
 		return 0, err
 	}
 	if open, _ := s.gate.state(); !open {
-		return 0, fmt.Errorf("node %s: %w: it has just gone on duty and is reading its snapshots", s.cfg.Node, messages.ErrUnavailable)
+		why := "it has just gone on duty and is reading its snapshots"
+		if err := s.notBegun.Load(); err != nil {
+			why = "it is on duty and cannot begin to publish: " + *err
+		}
+		return 0, fmt.Errorf("node %s: %w: %s", s.cfg.Node, messages.ErrUnavailable, why)
 	}
 	return rev, nil
 }
