@@ -1,6 +1,7 @@
 package primary
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -51,6 +52,36 @@ func TestAPromotedNodeOffersWhatItDescendsFrom(t *testing.T) {
 		}
 		if err := ask(n, root.GUID, guid); err != nil {
 			t.Errorf("stream from pass %d: %v", i+1, err)
+		}
+	}
+}
+
+// once fails the first time that a bookmark of the past is made.
+type once struct {
+	ZFS
+	failed bool
+}
+
+func (o *once) BookmarkIn(ctx context.Context, s messages.SnapshotName, d messages.Dataset, short string) error {
+	if !o.failed {
+		o.failed = true
+		return messages.ErrBusy
+	}
+	return o.ZFS.BookmarkIn(ctx, s, d, short)
+}
+
+func TestABaseOfThePastThatCouldNotBeHadIsTriedForAgain(t *testing.T) {
+	n := newNode(t)
+	pass := n.received(t, "data", 1)[0]
+	n.mount(t, pass)
+	n.cat.zfs = &once{ZFS: n.ZFS}
+	n.publish(t)
+	for _, want := range []int{0, 1} {
+		if got := len(n.history(t, n.live)); got != want {
+			t.Errorf("%d bases of the past, want %d", got, want)
+		}
+		if err := n.upkeepOnce(t.Context()); err != nil {
+			t.Error(err)
 		}
 	}
 }

@@ -52,6 +52,9 @@ type Service struct {
 
 	// notBegun is why the term has not begun, nil when it has, or nothing failed yet.
 	notBegun atomic.Pointer[string]
+	// uninherited is whether some of what the live tree descends from is not known as a
+	// base yet.
+	uninherited atomic.Bool
 	// unbounded is whether slots may retain WAL without limit.
 	unbounded atomic.Bool
 }

@@ -65,9 +65,10 @@ func (s *Service) beginTerm(ctx context.Context) error {
 	if err := s.cat.load(ctx); err != nil {
 		return err
 	}
-	if err := s.cat.inherit(ctx); err != nil {
+	s.uninherited.Store(true)
+	if err := s.inherit(ctx); err != nil {
 		// Those that could be made serve; without the others a standby needs a seed.
-		s.log.Warn().Err(err).Msg("not all bases of the past are at hand")
+		s.log.Warn().Err(err).Msg("not all bases of the past are at hand yet")
 	}
 	if err := s.standbys.load(ctx); err != nil {
 		return err
@@ -79,6 +80,16 @@ func (s *Service) beginTerm(ctx context.Context) error {
 		s.gate.set(false)
 	}
 	return nil
+}
+
+// inherit is tried until it has succeeded once in a term.
+func (s *Service) inherit(ctx context.Context) error {
+	if !s.uninherited.Load() {
+		return nil
+	}
+	err := s.cat.inherit(ctx)
+	s.uninherited.Store(err != nil)
+	return err
 }
 
 // on returns the lease's revision while the node publishes.
