@@ -185,10 +185,16 @@ func (c *catalogue) prune(ctx context.Context, keep func(messages.History) plan.
 	changed := false
 	for _, h := range histories {
 		destroy, bookmark := plan.Retain(h, keep(h))
+		unmarked := map[messages.SnapshotName]bool{} // a base that only the snapshot holds
 		for _, s := range bookmark {
-			errs = append(errs, c.zfs.Bookmark(ctx, s.Name, s.Name.Short()))
+			if err := c.zfs.Bookmark(ctx, s.Name, s.Name.Short()); err != nil {
+				errs, unmarked[s.Name] = append(errs, err), true
+			}
 		}
 		for _, s := range destroy {
+			if unmarked[s.Name] {
+				continue
+			}
 			changed = true
 			if err := remove(ctx, c.zfs, s); err != nil && !errors.Is(err, messages.ErrBusy) {
 				errs = append(errs, err)

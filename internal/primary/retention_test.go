@@ -266,6 +266,32 @@ func TestASnapshotThatIsNotCompleteYetIsInUse(t *testing.T) {
 	}
 }
 
+// unmarkable is a ZFS that makes no bookmark.
+type unmarkable struct{ ZFS }
+
+func (unmarkable) Bookmark(context.Context, messages.SnapshotName, string) error {
+	return messages.ErrPermission
+}
+
+func TestASnapshotWithoutItsBookmarkIsNotDestroyed(t *testing.T) {
+	n := newNode(t)
+	n.mount(t, "")
+	n.publish(t)
+	m := take(t, n)
+	if err := n.ZFS.DestroyBookmark(t.Context(), messages.SnapshotName(string(n.live)+"#"+m.ID.ShortName())); err != nil {
+		t.Fatal(err)
+	}
+	take(t, n)
+	n.cat.zfs = unmarkable{n.ZFS}
+	take(t, n)
+	if err := n.prune(t.Context()); !errors.Is(err, messages.ErrPermission) {
+		t.Errorf("got %v, want why it is not bookmarked", err)
+	}
+	if got := kept(t, n, m); got != "@" {
+		t.Errorf("kept %q, want the snapshot: it is a base that nothing else holds", got)
+	}
+}
+
 func TestUnboundedSlotsAreWarnedOf(t *testing.T) {
 	n := newNode(t)
 	n.mount(t, "")
