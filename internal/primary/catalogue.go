@@ -1,6 +1,7 @@
 package primary
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -100,7 +101,16 @@ func (c *catalogue) refresh(ctx context.Context) error {
 			return !ok || s.Bookmark
 		})
 	})
+	// The clock may have been set back between two of them.
+	slices.SortFunc(c.manifests, func(a, b *messages.Manifest) int { return cmp.Compare(c.txg(a), c.txg(b)) })
 	return nil
+}
+
+// txg is when m was taken, by the pool's count. The caller holds mu.
+func (c *catalogue) txg(m *messages.Manifest) messages.TXG {
+	root, _ := m.Dataset("")
+	s, _ := c.histories[c.cfg.Dataset].ByGUID(root.GUID)
+	return s.CreateTXG
 }
 
 func (c *catalogue) add(m *messages.Manifest) {

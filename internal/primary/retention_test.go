@@ -292,6 +292,24 @@ func TestASnapshotWithoutItsBookmarkIsNotDestroyed(t *testing.T) {
 	}
 }
 
+func TestAClockThatIsSetBackChangesNoOrder(t *testing.T) {
+	n := newNode(t)
+	n.mount(t, "")
+	n.publish(t)
+	take(t, n)
+	n.clock = n.clock.Add(-time.Hour)
+	if m := n.snaps.serving(0, time.Minute); m != nil {
+		t.Errorf("%s is from the future, and was served as one of the last minute", m.ID)
+	}
+	newest := take(t, n)
+	if err := n.cat.load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := n.cat.newest(); got.ID != newest.ID {
+		t.Errorf("the newest is %s, want %s, which was taken last", got.ID, newest.ID)
+	}
+}
+
 func TestUnboundedSlotsAreWarnedOf(t *testing.T) {
 	n := newNode(t)
 	n.mount(t, "")

@@ -66,10 +66,12 @@ func (s *snapshotter) serving(minStart messages.LSN, maxAge time.Duration) *mess
 	return nil
 }
 
-// fresh: with a start position any age will do, for then WAL since it is kept.
+// fresh: with a start position any age will do, for then WAL since it is kept. Of one
+// that is from the future, by a clock that was set back, the age is not known.
 func (s *snapshotter) fresh(m *messages.Manifest, minStart messages.LSN, maxAge time.Duration) bool {
 	if maxAge > 0 {
-		return age(m, s.now()) <= maxAge
+		old := age(m, s.now())
+		return 0 <= old && old <= maxAge
 	}
 	return minStart > 0
 }
