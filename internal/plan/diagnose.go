@@ -9,8 +9,8 @@ import (
 )
 
 // Diagnose says whether the standby needs a resync. The first rule that applies
-// decides; a resync for any reason but missing data is only the verdict after the
-// same reason has held for p.Debounce.
+// decides; a resync for any reason but missing data, or a timeline that the publisher
+// never had, is only the verdict after the same reason has held for p.Debounce.
 func Diagnose(f Facts, p Policy, now time.Time) Diagnosis {
 	f.Ahead = f.seenAhead()
 	d := follow(judge(f, p), f)
@@ -25,7 +25,7 @@ func judge(f Facts, p Policy) Diagnosis {
 	for _, r := range []rule{
 		noData, incurableStart, noPrimary, // these do without a publisher
 		wrongCluster, wrongVersion, publishes, outOfRecovery,
-		apart, slow, streaming, startFails, paused, moving, diverged,
+		apart, slow, streaming, paused, moving, newer, startFails, diverged,
 		walGone, slotGone, serverDown,
 	} {
 		if d, ok := r(f, p); ok {
@@ -53,7 +53,7 @@ func debounce(d Diagnosis, f Facts, p Policy, now time.Time) Diagnosis {
 	if d.Cure == CureStart {
 		return debounceStart(d, f, p, now)
 	}
-	if d.Verdict != messages.VerdictResync || d.Reason == messages.ReasonNoData {
+	if d.Verdict != messages.VerdictResync && d.Reason != messages.ReasonDiverged || d.Reason == messages.ReasonNoData {
 		return d
 	}
 	since := f.SuspectSince

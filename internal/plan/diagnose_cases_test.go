@@ -68,6 +68,7 @@ var (
 	isHealthy   = opinion{messages.VerdictHealthy, messages.ReasonStreaming}
 	notStream   = opinion{messages.VerdictWait, messages.ReasonNotStreaming}
 	isDiverged  = opinion{messages.VerdictResync, messages.ReasonDiverged}
+	isNewer     = opinion{messages.VerdictNeedsOperator, messages.ReasonDiverged}
 	isPromoted  = opinion{messages.VerdictNeedsOperator, messages.ReasonPromoted}
 	isDown      = opinion{messages.VerdictWait, messages.ReasonServerDown}
 	walGone     = opinion{messages.VerdictResync, messages.ReasonWALGone}
@@ -253,7 +254,27 @@ var saying = []struct {
 		stands(f, 2, at(80))
 		f.Receiver.ReceiveLSN = at(80) + 8192
 	}, "", notStream, "", ""},
-	{"on a timeline that the primary never had", func(f *plan.Facts) { stands(f, 9, at(70)) }, "", isDiverged, "timeline 9", ""},
+	{"on a newer timeline than the publisher's", func(f *plan.Facts) { stands(f, 9, at(70)) }, "", isNewer, "timeline 9, newer than timeline 3 of db1", ""},
+	{"on a newer timeline than the publisher's, what to do", func(f *plan.Facts) { stands(f, 9, at(70)) }, "", isNewer, "nats pub pgresync.main.trigger.resync.db2", ""},
+	{"on a newer timeline, its WAL gone on the publisher", func(f *plan.Facts) {
+		stands(f, 4, at(90))
+		f.Primary.OldestWAL, f.Primary.Slots = 99*seg, nil
+	}, "", isNewer, "", ""},
+	{"on a newer timeline, paused", func(f *plan.Facts) { stands(f, 4, at(90)); f.Receiver.Paused = true }, "", catchingUp, "paused", ""},
+	{"on a newer timeline, stopped", func(f *plan.Facts) {
+		stands(f, 4, at(90))
+		stops(f)
+		f.Primary.OldestWAL, f.Primary.Slots = 99*seg, nil
+	}, "", isDown, "stopped", ""},
+	{"on a newer timeline, and it does not start", func(f *plan.Facts) {
+		stands(f, 4, at(90))
+		stops(f)
+		f.StartFailures, f.StartFailureClass = 2, plan.FailureStorage
+	}, "", isNewer, "timeline 4", ""},
+	{"on an older timeline that the primary never had", func(f *plan.Facts) {
+		f.Primary.Identity.Timeline.Ancestors = f.Primary.Identity.Timeline.Ancestors[:1]
+		stands(f, 2, at(70))
+	}, "", isDiverged, "not in the history", ""},
 	{"ahead of the primary on its own timeline", func(f *plan.Facts) { stands(f, 3, at(101)) }, "", isDiverged, "same timeline", ""},
 	{"the restart point lags behind a promotion that was streamed", func(f *plan.Facts) {
 		stands(f, 2, at(81))

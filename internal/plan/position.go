@@ -70,6 +70,22 @@ func (f Facts) segmentSize() uint64 {
 	return 16 << 20
 }
 
+// newer: this standby has followed a promotion that the publisher has no part in. A
+// higher timeline wins, never a lower one: which of the two nodes is right is for a
+// person to say, unless the promoted one begins to publish.
+func newer(f Facts, p Policy) (Diagnosis, bool) {
+	s, h := f.stand(), f.Primary.Identity.Timeline
+	if s.timeline <= h.Current {
+		return Diagnosis{}, false
+	}
+	if f.Local == nil && f.StartFailures < startsBeforeResync {
+		return serverDown(f, p)
+	}
+	return verdict(messages.VerdictNeedsOperator, messages.ReasonDiverged,
+		"this standby is at %s on timeline %s, newer than timeline %s of %s, which publishes", s.lsn, s.timeline, h.Current, f.Primary.Node).
+		remedy("let the node that was promoted to timeline %s publish (its primary sidecar must run); if %s is right: %s", s.timeline, f.Primary.Node, f.trigger()), true
+}
+
 func diverged(f Facts, _ Policy) (Diagnosis, bool) {
 	s := f.stand()
 	if s.timeline == 0 || s.lsn == 0 {

@@ -212,6 +212,11 @@ func stories() []story {
 			w.pub.write(3)
 			w.keepHad = true
 		}},
+		{name: "it follows a promotion that does not publish", seeded: true, trigger: true, begin: func(w *world) {
+			pg := w.serving()
+			pg.timeline, pg.fork = w.pub.timeline+1, pg.at
+			pg.at += 1 << 20
+		}},
 		{name: "damaged, and the WAL since the last pass is there", seeded: true, begin: func(w *world) {
 			w.reclones, w.pub.keep, w.server = true, 20, nil
 			w.pub.write(5)
