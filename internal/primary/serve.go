@@ -81,7 +81,7 @@ func (s *Service) Snapshot(ctx context.Context, r messages.SnapshotRequest) (*me
 	m, err := s.snaps.ask(ctx, r.MinStartLSN, time.Duration(r.MaxAgeMS)*time.Millisecond)
 	if e, ok := errors.AsType[*crampedError](err); ok {
 		// It ends when somebody makes room here: the standby waits, and needs no operator.
-		return nil, fmt.Errorf("take snapshot: %w: %s", messages.ErrUnavailable, e)
+		return nil, fmt.Errorf("take snapshot: %w: %s", messages.ErrUnavailable, e.text)
 	}
 	return m, err
 }
