@@ -83,15 +83,15 @@ func (s *Service) watch(ctx context.Context, j resync.Journal) (bool, error) {
 	switch {
 	// A trigger is obeyed although the standby is healthy.
 	case d.Verdict == messages.VerdictHealthy && j.Phase != messages.PhaseIdle && !j.Trigger:
-		return false, s.fire(ctx, resync.EventCured, nil)
+		return false, s.fireIf(ctx, j, resync.EventCured, nil)
 	case !active: // nothing begins by itself
 	case j.Phase == messages.PhaseWaiting && !s.now().Before(j.Due):
-		return true, s.fire(ctx, resync.EventDue, nil)
+		return true, s.fireIf(ctx, j, resync.EventDue, nil)
 	case s.begins(j, d):
-		return true, s.begin(ctx, func(n *resync.Journal) {
+		return true, s.fireIf(ctx, j, resync.EventRequested, s.anew(func(n *resync.Journal) {
 			n.Reason, n.Evidence = d.Reason, d.Evidence
 			n.Consent = s.cfg.Diagnosis.RejoinPromoted == plan.RejoinAuto
-		})
+		}))
 	}
 	return false, nil
 }
@@ -111,10 +111,15 @@ func (s *Service) begins(j resync.Journal, d plan.Diagnosis) bool {
 
 // begin journals a new resync.
 func (s *Service) begin(ctx context.Context, fill func(n *resync.Journal)) error {
-	return s.fire(ctx, resync.EventRequested, func(n *resync.Journal) {
+	return s.fire(ctx, resync.EventRequested, s.anew(fill))
+}
+
+// anew makes the journal of another resync, for fire.
+func (s *Service) anew(fill func(n *resync.Journal)) func(*resync.Journal) {
+	return func(n *resync.Journal) {
 		*n = resync.Journal{V: n.V, Phase: n.Phase, Begun: n.Begun, Obeyed: n.Obeyed, Proven: n.Proven, ID: messages.NewResyncID(s.now()), StartedAt: s.now().UTC()}
 		fill(n)
-	})
+	}
 }
 
 // charge counts a resync against the day's budget; an operator's is free.
@@ -282,6 +287,22 @@ func (s *Service) revertFailed(ctx context.Context, cause error) error {
 func (s *Service) fire(ctx context.Context, e resync.Event, change func(*resync.Journal)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.transit(ctx, e, change)
+}
+
+// fireIf is fire for what was decided a while ago, by seen. Whoever asked for a resync
+// since must not lose it: then nothing happens, and it is decided anew.
+func (s *Service) fireIf(ctx context.Context, seen resync.Journal, e resync.Event, change func(*resync.Journal)) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.j.ID != seen.ID || s.j.Phase != seen.Phase {
+		return nil
+	}
+	return s.transit(ctx, e, change)
+}
+
+// transit is fire's. The caller holds mu.
+func (s *Service) transit(ctx context.Context, e resync.Event, change func(*resync.Journal)) error {
 	row, ok := resync.Next(s.j.Phase, e)
 	if !ok {
 		return fmt.Errorf("resync machine: no way from %s on %s", s.j.Phase, e)

@@ -30,7 +30,7 @@ const askerPatience = 30 * time.Second
 // handOver begins a seed, or tells the one who began it how it goes.
 func (s *Service) handOver(ctx context.Context, r messages.OperatorRequest) (*messages.OperatorReply, error) {
 	if r.Resync != "" {
-		return s.howItGoes(r)
+		return s.howItGoes(ctx, r)
 	}
 	if s.cfg.AutoResync || s.cfg.Diagnosis.Restart != plan.RestartNever {
 		return nil, incurable(fmt.Errorf("hand over a copy on node %s: %w: this sidecar would start or replace PostgreSQL by itself as well", s.cfg.Node, messages.ErrRefused),
@@ -63,7 +63,7 @@ func (s *Service) heard(dataDir string) {
 }
 
 // howItGoes answers the asker, and keeps his copy coming.
-func (s *Service) howItGoes(r messages.OperatorRequest) (*messages.OperatorReply, error) {
+func (s *Service) howItGoes(ctx context.Context, r messages.OperatorRequest) (*messages.OperatorReply, error) {
 	j := s.journal()
 	if j.ID != r.Resync || !j.HandOver {
 		return nil, fmt.Errorf("hand over resync %s of node %s: %w: the present one is %s", r.Resync, s.cfg.Node, messages.ErrNotFound, j.ID)
@@ -72,10 +72,29 @@ func (s *Service) howItGoes(r messages.OperatorRequest) (*messages.OperatorReply
 	if resting(j.Phase) && j.Error != "" {
 		return nil, advised(fmt.Errorf("resync %s of node %s: %w: %s", j.ID, s.cfg.Node, messages.ErrRefused, j.Error), j.Remedy)
 	}
+	if j.Phase == messages.PhaseIdle {
+		if err := s.inPlace(ctx, j.ID); err != nil {
+			return nil, err
+		}
+	}
 	st := s.status()
+	st.Phase = j.Phase // what is told is what was looked at: idle says that the copy is in place
 	reply := s.reply("node %s: resync %s is %s", s.cfg.Node, j.ID, j.Phase)
 	reply.Resync, reply.Status = j.ID, &st
 	return reply, nil
+}
+
+// inPlace makes sure that the live copy is the seed's: who is told so starts PostgreSQL
+// on whatever is there.
+func (s *Service) inPlace(ctx context.Context, id messages.ResyncID) error {
+	l, err := s.readLive(ctx)
+	if err != nil {
+		return fmt.Errorf("look for the copy of resync %s of node %s: %w: %w", id, s.cfg.Node, messages.ErrUnavailable, err)
+	}
+	if !l.seeded || l.resync != id {
+		return advised(fmt.Errorf("resync %s of node %s: %w: it ended without a copy in %s", id, s.cfg.Node, messages.ErrRefused, s.cfg.Dataset), "ask for a seed again")
+	}
+	return nil
 }
 
 // asked makes sure that somebody waits for a copy that is handed over: one who gave
@@ -130,7 +149,7 @@ func (s *Service) stoppedByAsker(ctx context.Context) error {
 func (s *Service) attend(ctx context.Context, j resync.Journal) (bool, error) {
 	switch {
 	case j.HandOver && j.Phase != messages.PhaseIdle:
-		return true, s.fire(ctx, resync.EventCancelled, nil)
+		return true, s.fireIf(ctx, j, resync.EventCancelled, nil)
 	case j.Proven || j.Phase != messages.PhaseIdle:
 		return false, nil
 	}
@@ -138,7 +157,7 @@ func (s *Service) attend(ctx context.Context, j resync.Journal) (bool, error) {
 	if err != nil || !l.seeded || l.manifest == nil || !s.taken(ctx, l.manifest) {
 		return false, err
 	}
-	return true, s.fire(ctx, resync.EventProven, func(n *resync.Journal) {
+	return true, s.fireIf(ctx, j, resync.EventProven, func(n *resync.Journal) {
 		if n.ID != l.resync {
 			// Another one was tried since, and failed before it touched the live copy.
 			n.ID, n.Passes = l.resync, nil

@@ -273,6 +273,60 @@ func TestNothingIsSwitchedForAnAskerThatIsGone(t *testing.T) {
 	})
 }
 
+// While the engine diagnoses after a seed that failed, its asker learns of the failure
+// and asks again, or an operator triggers a resync. What the engine had seen by then
+// must not end it.
+func TestWhatIsAskedForWhileTheEngineLooksIsNotLost(t *testing.T) {
+	for name, ask := range map[string]func(ctx context.Context, s *Service) error{
+		"a seed": func(ctx context.Context, s *Service) error {
+			_, err := s.handOver(ctx, messages.OperatorRequest{V: 1, HandOver: true})
+			return err
+		},
+		"a trigger": func(ctx context.Context, s *Service) error {
+			return s.Trigger(ctx, messages.TriggerTarget{Node: s.cfg.Node}, messages.Trigger{V: messages.Version}, time.Now())
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			theSeededOnce(t)
+			synctest.Test(t, func(t *testing.T) {
+				w := theSeeded.clone()
+				w.server = nil
+				w.cfg.AutoResync, w.cfg.Diagnosis.Restart = false, plan.RestartNever
+				s := seeding{w, t, nil}
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				svc := s.service(cancel)
+				svc.j = w.journal(t)
+				svc.j.ID, svc.j.Phase, svc.j.HandOver, svc.j.Error = messages.NewResyncID(time.Now()), messages.PhaseWaiting, true, "it failed"
+				seen := svc.journal()
+				if err := ask(ctx, svc); err != nil {
+					t.Fatal(err)
+				}
+				if again, err := svc.attend(ctx, seen); err != nil || !again {
+					t.Errorf("again %v, %v", again, err)
+				}
+				if j := svc.journal(); j.Phase != messages.PhaseRequested || j.ID == seen.ID || w.journal(t).ID != j.ID {
+					t.Errorf("phase %s of %s, want what was asked for since", j.Phase, j.ID)
+				}
+			})
+		})
+	}
+}
+
+// Who is told that it went well starts PostgreSQL on whatever is there.
+func TestASeedWithoutACopyIsNoSuccess(t *testing.T) {
+	withManager(t, true, func(s seeding) {
+		id := messages.NewResyncID(time.Now())
+		s.svc.mu.Lock()
+		s.svc.j.ID, s.svc.j.HandOver = id, true
+		s.svc.mu.Unlock()
+		_, err := s.svc.Resync(t.Context(), messages.OperatorRequest{V: 1, HandOver: true, Resync: id})
+		if !errors.Is(err, messages.ErrRefused) {
+			t.Errorf("got %v, want a refusal: the live copy is of another resync", err)
+		}
+	})
+}
+
 func TestSeedWithoutAService(t *testing.T) {
 	theSeededOnce(t)
 	synctest.Test(t, func(t *testing.T) {
