@@ -2,6 +2,7 @@ package secondary
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/pgresync/pgresync/internal/plan"
@@ -48,9 +49,30 @@ func (s *Service) claims(ctx context.Context, f *plan.Facts) ([]messages.WALClai
 	return s.witness.WALClaims(ctx)
 }
 
-// forget ends what is known of a copy that is no longer the live one.
+// forget ends what is known of a copy that is no longer the live one. The caller holds
+// mu.
 func (s *Service) forget() {
+	s.verdict = plan.Diagnosis{}
 	s.streamed, s.previous, s.compared = 0, plan.Diagnosis{}, compared{}
 	s.trackAt = time.Time{} // the resync has left a fresh base
 	s.replays, s.increment = nil, 0
+}
+
+// strayed is evidence that the live copy has, or may have, what the publisher's log
+// does not have, "" for none. An operator's resync replaces a copy for no reason of the
+// copy's own: nobody has looked.
+func (s *Service) strayed(ctx context.Context, l live) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	f := plan.Facts{Cluster: s.cfg.Cluster, Node: s.cfg.Node, Ahead: s.previous.Ahead}
+	// A standby that streams is past what its primary said a moment before.
+	s.gatherDatabase(ctx, &f)
+	var err error
+	if f.Primary, err = s.primary.Facts(ctx); err != nil {
+		return "", fmt.Errorf("find out whether the copy in %s has diverged: %w", s.cfg.Dataset, err)
+	}
+	s.gatherServer(ctx, l, &f)
+	f.Streamed = s.streamed
+	s.compare(ctx, &f)
+	return f.Strayed(), nil
 }

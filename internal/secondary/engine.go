@@ -117,9 +117,20 @@ func (s *Service) begin(ctx context.Context, fill func(n *resync.Journal)) error
 // anew makes the journal of another resync, for fire.
 func (s *Service) anew(fill func(n *resync.Journal)) func(*resync.Journal) {
 	return func(n *resync.Journal) {
-		*n = resync.Journal{V: n.V, Phase: n.Phase, Begun: n.Begun, Obeyed: n.Obeyed, Proven: n.Proven, ID: messages.NewResyncID(s.now()), StartedAt: s.now().UTC()}
+		*n = resync.Journal{
+			V: n.V, Phase: n.Phase, Begun: n.Begun, Obeyed: n.Obeyed, Proven: n.Proven, ID: messages.NewResyncID(s.now()), StartedAt: s.now().UTC(),
+			Diverged: s.knownDiverged(*n),
+		}
 		fill(n)
 	}
+}
+
+// knownDiverged reports what is known of the live copy before another resync replaces
+// it, whatever that one's reason is. A resync that waits has not replaced it. The caller
+// holds mu.
+func (s *Service) knownDiverged(before resync.Journal) bool {
+	return s.verdict.Reason == messages.ReasonDiverged || s.verdict.Suspect == messages.ReasonDiverged ||
+		before.Phase != messages.PhaseIdle && (before.Diverged || before.Reason == messages.ReasonDiverged)
 }
 
 // charge counts a resync against the day's budget; an operator's is free.
@@ -327,6 +338,8 @@ func (s *Service) transit(ctx context.Context, e resync.Event, change func(*resy
 	}
 	if e == resync.EventProven {
 		s.tidyAt = time.Time{} // the previous copy can go now
+	}
+	if e == resync.EventProven || e == resync.EventHandedOver {
 		s.forget()
 	}
 	s.announcePhase(n, e)

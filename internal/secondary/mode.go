@@ -150,6 +150,13 @@ func (s *Service) discardable(ctx context.Context, l live) error {
 	if r, err := s.db.Receiver(ctx); err == nil && r.Streaming {
 		return refuse("the standby streams: what works is never given up", "free or add space in the pool")
 	}
+	why, err := s.strayed(ctx, l)
+	if err != nil {
+		return err
+	}
+	if why != "" {
+		return refuse(fmt.Sprintf("%s may hold what exists nowhere else: %s", root.Name, why), keep)
+	}
 	histories, err := s.ownHistories(ctx)
 	if err != nil {
 		return err

@@ -217,6 +217,20 @@ func stories() []story {
 			pg.timeline, pg.fork = w.pub.timeline+1, pg.at
 			pg.at += 1 << 20
 		}},
+		{name: "past the fork, and its operator is first", seeded: true, trigger: true, begin: func(w *world) { pastTheFork(w); w.keepHad = true }},
+		{name: "past the fork, and its operator decides", seeded: true, trigger: true, begin: func(w *world) {
+			pastTheFork(w)
+			w.keepHad, w.cfg.AutoResync = true, false
+		}},
+		{name: "stopped past the fork", seeded: true, trigger: true, begin: func(w *world) {
+			pastTheFork(w)
+			w.server, w.keepHad = nil, true
+		}},
+		{name: "no room, discard broken, past the fork", seeded: true, trigger: true, operator: true, calm: true, begin: func(w *world) {
+			pastTheFork(w)
+			w.tight, w.keepHad, w.cfg.Mode = true, true, ModeDiscardBroken
+			staysUp(w)
+		}},
 		{name: "damaged, and the WAL since the last pass is there", seeded: true, begin: func(w *world) {
 			w.reclones, w.pub.keep, w.server = true, 20, nil
 			w.pub.write(5)
@@ -313,6 +327,13 @@ func staysUp(w *world) {
 		w.breaks("PostgreSQL was stopped although its copy may not be given up")
 		return nil
 	}
+}
+
+// pastTheFork is a fail-over to a node that had less of the log than this standby.
+func pastTheFork(w *world) {
+	fork := w.pub.lsn
+	w.serving().at = fork + 1<<20
+	w.pub.failOver("db3", fork)
 }
 
 // foreignStandby is one that pg_basebackup made, whose WAL is gone.

@@ -34,7 +34,10 @@ func (s *Service) stop(ctx context.Context) (resync.Event, error) {
 		return "", fmt.Errorf("stop: %w", err)
 	}
 	if !running {
-		return resync.EventStopped, s.noteStopped(ctx, l, srv)
+		if err := s.noteStopped(ctx, l, srv); err != nil {
+			return "", fmt.Errorf("stop: %w", err)
+		}
+		return resync.EventStopped, nil
 	}
 	if s.journal().HandOver {
 		return "", stillRuns(dir)
@@ -43,10 +46,14 @@ func (s *Service) stop(ctx context.Context) (resync.Event, error) {
 	if err != nil {
 		return "", fmt.Errorf("stop: %w", err)
 	}
+	why, err := s.keptFor(ctx, l, promoted)
+	if err != nil {
+		return "", fmt.Errorf("stop: %w", err)
+	}
 	s.hook(ctx, HookBeforeStop, s.journal())
 	// Journaled before the deed, so that a revert knows to start it again.
 	if err := s.note(ctx, func(n *resync.Journal) {
-		n.DownSince, n.Diverged = s.now().UTC(), n.Diverged || promoted || s.compared.apart != ""
+		n.DownSince, n.Diverged = s.now().UTC(), n.Diverged || why != ""
 	}); err != nil {
 		return "", err
 	}
@@ -56,8 +63,26 @@ func (s *Service) stop(ctx context.Context) (resync.Event, error) {
 	return resync.EventStopped, nil
 }
 
+// keptFor says why the old copy is to be kept for the operator: it holds, or may hold,
+// what exists nowhere else. "" when it does not.
+func (s *Service) keptFor(ctx context.Context, l live, promoted bool) (why string, err error) {
+	switch {
+	case s.journal().Diverged:
+		return "it is known to have diverged", nil
+	case promoted:
+		why = "PostgreSQL had left recovery"
+	default:
+		why, err = s.strayed(ctx, l)
+	}
+	if why != "" {
+		s.log.Warn().Str("evidence", why).Msg("the old copy will be kept: it may hold what the publisher does not have")
+	}
+	return why, err
+}
+
 // noteStopped keeps the data of a server that was stopped after it had left
-// recovery, or may have been: it may hold writes that exist nowhere else.
+// recovery or the publisher's history, or may have: it may hold writes that exist
+// nowhere else.
 func (s *Service) noteStopped(ctx context.Context, l live, srv Server) error {
 	if state, err := s.handed(ctx, l, srv); err == nil && state == handedUnstarted {
 		return nil
@@ -65,8 +90,11 @@ func (s *Service) noteStopped(ctx context.Context, l live, srv Server) error {
 	left, err := s.leftRecovery(ctx, srv)
 	if err != nil {
 		s.log.Warn().Err(err).Msg("pg_control of the old copy cannot be read; the copy will be kept")
-	} else if !left && s.compared.apart == "" {
-		return nil
+		left = true
+	}
+	why, err := s.keptFor(ctx, l, left)
+	if err != nil || why == "" {
+		return err
 	}
 	return s.note(ctx, func(n *resync.Journal) { n.Diverged = true })
 }

@@ -1,0 +1,26 @@
+package plan
+
+import "github.com/pgresync/pgresync/messages"
+
+// Strayed is evidence that this copy has, or may have, replayed what the primary's
+// log does not have, "" for none. It is for who is about to replace the copy, whatever
+// for: nothing is waited for, and in doubt the copy is kept. The primary must have
+// been asked after the standby.
+func (f Facts) Strayed() string {
+	// What streams on the primary's own line has not left it.
+	for _, r := range []rule{apart, streaming, diverged} {
+		if d, ok := r(f, Policy{}); ok {
+			if d.Reason == messages.ReasonDiverged {
+				return d.Evidence
+			}
+			return ""
+		}
+	}
+	// A stopped server's minimum recovery point comes without its timeline.
+	s := f.stand()
+	if f.Local != nil || s.timeline == 0 || f.Primary.Identity.Timeline.Contains(s.timeline, s.need) {
+		return ""
+	}
+	s.lsn = s.need
+	return offHistory(f, s).Evidence
+}
