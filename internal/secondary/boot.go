@@ -3,6 +3,7 @@ package secondary
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/pgresync/pgresync/internal/resync"
 	"github.com/pgresync/pgresync/messages"
@@ -42,6 +43,13 @@ func (s *Service) stopStray(ctx context.Context, dir string, srv Server) error {
 	promoted, err := s.recheck(ctx, srv)
 	if err != nil {
 		return err
+	}
+	if promoted {
+		// It has its name already, and the mark is what it is kept by.
+		err := s.zfs.SetProperties(ctx, s.cfg.old(), map[string]string{messages.PropDiverged: s.now().UTC().Format(time.RFC3339)})
+		if err != nil {
+			return err
+		}
 	}
 	s.log.Warn().Str("dir", dir).Msg("PostgreSQL was started on the previous copy during a switch, by a boot perhaps; it is stopped")
 	err = s.note(ctx, func(n *resync.Journal) {

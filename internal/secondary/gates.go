@@ -79,6 +79,11 @@ func (s *Service) mayReplace(ctx context.Context, f *messages.PrimaryFacts, j re
 	if err != nil || id.Role != messages.RolePrimary {
 		return nil //nolint:nilerr // a server that does not answer accepts no writes
 	}
+	return s.replaceable(id, f, j)
+}
+
+// replaceable is mayReplace's for a server that is known to be out of recovery.
+func (s *Service) replaceable(id messages.Identity, f *messages.PrimaryFacts, j resync.Journal) error {
 	if !j.Consent {
 		return promotedError(fmt.Errorf("PostgreSQL on %s is out of recovery: %w", s.cfg.Node, messages.ErrRefused),
 			fmt.Sprintf("if its data may be set aside: nats pub %s ''", messages.Subjects{Cluster: s.cfg.Cluster}.TriggerResync(string(s.cfg.Node))))

@@ -100,3 +100,146 @@ func TestATriggerKeepsWhatIsKnownOfDivergence(t *testing.T) {
 		})
 	}
 }
+
+// promotedHere is an HA manager that took this node for the new primary, on timeline 2.
+func promotedHere(w *world) {
+	pg := w.serving()
+	pg.signal, pg.promoted, pg.timeline, pg.fork, pg.state = false, true, 2, pg.at, "in production"
+	pg.at += 1 << 20
+}
+
+// slotted lets s go on with a stop that an earlier run of the sidecar was about to make,
+// whose slot keeps the WAL.
+func slotted(w *world, s *Service) {
+	s.resumed, s.j.Slot = true, "a_slot"
+	w.pub.slots[s.j.Slot] = w.pub.shots[len(w.pub.shots)-1].StartLSN
+}
+
+// Between the word of an operator or of the policy and the stop there may be a restart,
+// and a fail-over (I-1).
+func TestAStopAfterARestartSparesThePrimary(t *testing.T) {
+	auto := func(s *Service) { s.j.Reason, s.j.Trigger = messages.ReasonWALGone, false }
+	for name, tt := range map[string]struct {
+		begin   func(*world)
+		tune    func(*Service)
+		stops   bool
+		passing bool
+	}{
+		"a standby":                 {func(*world) {}, func(*Service) {}, true, false},
+		"no publisher answers":      {func(w *world) { promotedHere(w); w.cutUntil = time.Now().Add(time.Minute) }, func(*Service) {}, false, true},
+		"it is the publisher":       {func(w *world) { promotedHere(w); w.pub.failOver("db2", w.pub.lsn) }, func(*Service) {}, false, false},
+		"not abandoned, no trigger": {promotedHere, auto, false, false},
+		"abandoned, no trigger": {func(w *world) {
+			promotedHere(w)
+			w.pub.failOver("db3", w.pub.lsn)
+			w.pub.failOver("db4", w.pub.lsn)
+		}, auto, true, false},
+		"named, and another one is the primary": {promotedHere, func(*Service) {}, true, false},
+		"it only starts, and no publisher answers": {func(w *world) {
+			promotedHere(w)
+			w.server.ready = time.Now().Add(time.Minute)
+			w.cutUntil = time.Now().Add(time.Minute)
+		}, func(*Service) {}, false, true},
+		"it only starts, on the publisher's timeline": {func(w *world) {
+			promotedHere(w)
+			w.server.ready = time.Now().Add(time.Minute)
+			w.pub.failOver("db3", w.pub.lsn)
+		}, func(*Service) {}, false, false},
+		"it only starts, on a timeline that was left": {func(w *world) {
+			promotedHere(w)
+			w.server.ready = time.Now().Add(time.Minute)
+			w.pub.failOver("db3", w.pub.lsn)
+			w.pub.failOver("db4", w.pub.lsn)
+		}, auto, true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			resumes(t, tt.begin, func(ctx context.Context, w *world, s *Service) {
+				slotted(w, s)
+				tt.tune(s)
+				promoted := w.pool[w.server.ds].content.pg.promoted
+				_, err := s.stop(ctx)
+				if stopped := w.up() == nil; stopped != tt.stops || stopped != (err == nil) || passing(err) != tt.passing {
+					t.Errorf("got %v, stopped %v; want %v", err, stopped, tt.stops)
+				}
+				if got := w.journal(t).Diverged; err == nil && got != promoted {
+					t.Errorf("the journal says diverged %v, want %v", got, promoted)
+				}
+			})
+		})
+	}
+}
+
+func TestAStopAfterARestartIsSureOfTheWAL(t *testing.T) {
+	resumes(t, func(*world) {}, func(ctx context.Context, w *world, s *Service) {
+		slotted(w, s)
+		delete(w.pub.slots, s.j.Slot)
+		if _, err := s.stop(ctx); err == nil || w.up() == nil {
+			t.Errorf("got %v, server %v; want it to run, for the new copy could not stream (I-8)", err, w.up())
+		}
+	})
+}
+
+// A hook that is told of the stop may take as long as a promotion.
+func TestAPromotionDuringTheHookIsSeen(t *testing.T) {
+	resumes(t, func(*world) {}, func(ctx context.Context, w *world, s *Service) {
+		s.j.Consent = false
+		s.hooks = hookFunc(func() { promotedHere(w) })
+		if _, err := s.stop(ctx); blockedBy(err) != messages.ReasonPromoted || w.up() == nil {
+			t.Errorf("got %v, server %v; want the new primary to run", err, w.up())
+		}
+	})
+}
+
+type hookFunc func()
+
+func (f hookFunc) Run(context.Context, Hook, map[string]string) error { f(); return nil }
+
+// What was started and promoted under its new name is kept by a mark.
+func TestAStrayThatWasPromotedIsKept(t *testing.T) {
+	resumes(t, promotedHere, func(ctx context.Context, w *world, s *Service) {
+		old := func(d messages.Dataset) messages.Dataset {
+			rel, in := d.Rel(w.cfg.Dataset)
+			if !in {
+				return d
+			}
+			return w.cfg.old().Child(rel)
+		}
+		for _, d := range w.tree(w.cfg.Dataset) {
+			w.pool[old(d)] = w.pool[d]
+			delete(w.pool, d)
+		}
+		for i, m := range w.mounts {
+			w.mounts[i].ds = old(m.ds)
+		}
+		w.server.ds = old(w.server.ds)
+		for i, d := range w.server.parts {
+			w.server.parts[i] = old(d)
+		}
+		must(t, s.freeOld(ctx))
+		if marks := w.pool[w.cfg.old()].local; w.up() != nil || marks[messages.PropDiverged] == "" {
+			t.Errorf("server %v, marks %v", w.up(), marks)
+		}
+	})
+}
+
+// The whole way: the sidecar was killed before the stop, the node promoted, and what the
+// operator had asked for of a standby ends in his hands.
+func TestAResumedStopLeavesThePrimaryAlone(t *testing.T) {
+	theSeededOnce(t)
+	synctest.Test(t, func(t *testing.T) {
+		w := theSeeded.clone()
+		must(t, wait(t.Context(), time.Hour))
+		j := w.journal(t)
+		j.ID, j.Phase, j.Reason, j.Trigger, j.Consent, j.HandOver = messages.NewResyncID(time.Now()), messages.PhaseStopping, messages.ReasonRequested, true, true, false
+		packed, err := messages.PackProperty(&j)
+		must(t, err)
+		w.pool[w.cfg.Lineage].local[messages.PropJournal] = packed
+		promotedHere(w)
+		w.pub.failOver(w.cfg.Node, w.pub.lsn)
+		w.had, w.keepHad = w.serving(), true
+		staysUp(w)
+		if !w.run(t, false, func() bool { return w.alarmed(t) }) || w.serving() != w.had || len(w.broken) > 0 {
+			t.Errorf("want an alarm, and the primary as it was: %v\n%s", w.broken, w.describe())
+		}
+	})
+}

@@ -25,6 +25,9 @@ func (s *Service) stop(ctx context.Context) (resync.Event, error) {
 	if !l.exists() || l.resync == s.journal().ID {
 		return resync.EventStopped, nil // nothing before us, or switched already
 	}
+	if err := s.stillSure(ctx); err != nil {
+		return "", fmt.Errorf("stop: %w", err)
+	}
 	dir, srv, err := s.server(ctx, l)
 	if err != nil || srv == nil {
 		return resync.EventStopped, err
@@ -42,6 +45,8 @@ func (s *Service) stop(ctx context.Context) (resync.Event, error) {
 	if s.journal().HandOver {
 		return "", stillRuns(dir)
 	}
+	// A hook may take its time: what follows must be true right before the stop.
+	s.hook(ctx, HookBeforeStop, s.journal())
 	promoted, err := s.recheck(ctx, srv)
 	if err != nil {
 		return "", fmt.Errorf("stop: %w", err)
@@ -50,7 +55,6 @@ func (s *Service) stop(ctx context.Context) (resync.Event, error) {
 	if err != nil {
 		return "", fmt.Errorf("stop: %w", err)
 	}
-	s.hook(ctx, HookBeforeStop, s.journal())
 	// Journaled before the deed, so that a revert knows to start it again.
 	if err := s.note(ctx, func(n *resync.Journal) {
 		n.DownSince, n.Diverged = s.now().UTC(), n.Diverged || why != ""
@@ -102,31 +106,67 @@ func (s *Service) noteStopped(ctx context.Context, l live, srv Server) error {
 // leftRecovery reports, from pg_control alone, whether the data may hold writes that
 // exist nowhere else: it was not a standby's to the last.
 func (s *Service) leftRecovery(ctx context.Context, srv Server) (bool, error) {
+	id, err := s.silent(ctx, srv)
+	return id.Role == messages.RolePrimary, err
+}
+
+// silent is the identity of a server that does not answer, from pg_control. How far it
+// wrote is not in there: past every fork, as far as anybody knows.
+func (s *Service) silent(ctx context.Context, srv Server) (messages.Identity, error) {
 	cd, err := srv.ControlData(ctx)
 	if errors.Is(err, messages.ErrNotFound) {
-		return false, nil
+		return messages.Identity{Role: messages.RoleDown}, nil
 	}
-	return cd.State != "shut down in recovery" && cd.State != "in archive recovery", err
+	id := messages.Identity{SystemID: cd.SystemID, Role: messages.RoleStandby, Timeline: messages.TimelineHistory{Current: cd.Timeline}, LSN: ^messages.LSN(0)}
+	if cd.State != "shut down in recovery" && cd.State != "in archive recovery" {
+		id.Role = messages.RolePrimary
+	}
+	return id, err
 }
 
 // recheck asks once more, right before the stop, whether the node was promoted
-// meanwhile (I-1). A server that is still starting does not answer, and may be a
-// primary all the same.
+// meanwhile and, if so, whether it may be replaced (I-1): what was true when the
+// operator asked is long ago after a restart. A server that is still starting does not
+// answer, and may be a primary all the same.
 func (s *Service) recheck(ctx context.Context, srv Server) (promoted bool, err error) {
 	id, err := s.db.Identity(ctx)
-	left := id.Role == messages.RolePrimary
 	if err != nil {
-		if left, err = s.leftRecovery(ctx, srv); err != nil {
+		if id, err = s.silent(ctx, srv); err != nil {
 			return false, err
 		}
 	}
-	if !left {
+	if id.Role != messages.RolePrimary {
 		return false, nil
 	}
-	if !s.journal().Consent {
+	j := s.journal()
+	if !j.Consent {
 		return false, promotedError(fmt.Errorf("PostgreSQL on %s left recovery while it was resynced: %w", s.cfg.Node, messages.ErrRefused), "find out who promoted it")
 	}
+	f, err := s.primary.Facts(ctx)
+	if err != nil {
+		return false, fmt.Errorf("PostgreSQL on %s is out of recovery; find out whether it may be replaced: %w", s.cfg.Node, err)
+	}
+	if err := s.replaceable(id, f, j); err != nil {
+		return false, err
+	}
 	return true, nil
+}
+
+// stillSure repeats, for a stop that an earlier run of the sidecar was about to make,
+// what staging had proven right before it (I-7, I-8).
+func (s *Service) stillSure(ctx context.Context) error {
+	if !s.resumed || s.journal().Phase != messages.PhaseStopping {
+		return nil
+	}
+	m, err := s.manifest(ctx)
+	if err != nil {
+		return err
+	}
+	ok, err := s.walKept(ctx, m)
+	if err == nil && !ok {
+		err = fmt.Errorf("the slot %s does not keep the WAL since snapshot %s any more", s.journal().Slot, m.ID)
+	}
+	return err
 }
 
 // server is the one of the live tree's data directory, nil when there is none.
