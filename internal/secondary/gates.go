@@ -50,8 +50,12 @@ func (s *Service) sameCluster(ctx context.Context, l live, f *messages.PrimaryFa
 		return err
 	}
 	dir := l.dataDir(f)
-	if !l.exists() || dir == "" || !mountedAt(l, dir) {
+	if !l.exists() || dir == "" {
 		return nil
+	}
+	if !mountedAt(l, dir) {
+		return incurable(fmt.Errorf("dataset %s: %w: it is not mounted at %s, so that nobody can tell what would be replaced", l.tree[0].Name, messages.ErrRefused, dir),
+			"mount it (zfs load-key first, if it is encrypted), or rename it if it may be set aside unseen; then: "+s.triggerCommand())
 	}
 	srv, err := s.pg.Server(dir)
 	if err != nil {

@@ -3,6 +3,7 @@ package secondary
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -242,4 +243,70 @@ func TestAResumedStopLeavesThePrimaryAlone(t *testing.T) {
 			t.Errorf("want an alarm, and the primary as it was: %v\n%s", w.broken, w.describe())
 		}
 	})
+}
+
+// A deposed primary crashed, and its encrypted live copy is not mounted after the boot.
+// It is of our making, and has writes that exist nowhere else.
+func TestACopyThatIsNotMountedIsNotReplacedUnseen(t *testing.T) {
+	theSeededOnce(t)
+	synctest.Test(t, func(t *testing.T) {
+		w := theSeeded.clone()
+		must(t, wait(t.Context(), time.Hour))
+		promotedHere(w)
+		w.had, w.keepHad = w.serving(), true
+		w.pub.write(3)
+		mounts := w.mounts
+		w.server, w.mounts, w.crashed = nil, nil, true
+		if !w.run(t, true, func() bool { return w.alarmed(t) }) || len(w.moved) > 0 || w.find(w.had) != w.cfg.Dataset {
+			t.Fatalf("want an alarm before anything moves\n%s", w.describe())
+		}
+		if j := w.journal(t); !strings.Contains(j.Remedy, "mount it") {
+			t.Errorf("remedy %q", j.Remedy)
+		}
+		w.mounts = mounts
+		if !w.run(t, true, func() bool { return w.happy(t) }) || len(w.broken) > 0 {
+			t.Fatalf("mounted, it is replaced: %v\n%s", w.broken, w.describe())
+		}
+		if at := w.find(w.had); !strings.Contains(string(at), ".pgresync-diverged-") {
+			t.Errorf("what it had is in %q", at)
+		}
+	})
+}
+
+// Nor is it when it was unmounted later than anybody looked.
+func TestAStopKeepsACopyThatIsNotMounted(t *testing.T) {
+	for name, tt := range map[string]struct {
+		begin func(*world)
+		want  bool
+	}{
+		"mounted":                            {func(w *world) { w.server = nil }, false},
+		"not mounted":                        {func(w *world) { w.server, w.mounts = nil, nil }, true},
+		"ours, and without a mount point":    {func(w *world) { w.server, w.mounts = nil, nil; noMountpoint(w) }, true},
+		"foreign, and without a mount point": {func(w *world) { w.server, w.mounts = nil, nil; noMountpoint(w); foreign(w) }, false},
+		"there is none":                      {func(w *world) { w.server, w.mounts = nil, nil; noLive(w) }, false},
+		"it is empty":                        {func(w *world) { w.server = nil; w.pool[w.cfg.Dataset].content.pg = nil }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			resumes(t, tt.begin, func(ctx context.Context, w *world, s *Service) {
+				event, err := s.stop(ctx)
+				if got := s.journal().Diverged; err != nil || event != resync.EventStopped || got != tt.want {
+					t.Errorf("got %s, %v, diverged %v, want %v", event, err, got, tt.want)
+				}
+			})
+		})
+	}
+}
+
+func noMountpoint(w *world) { w.pool[w.cfg.Dataset].local["mountpoint"] = "none" }
+
+func foreign(w *world) {
+	for _, key := range []string{messages.PropCluster, messages.PropResync, messages.PropManifest} {
+		delete(w.pool[w.cfg.Dataset].local, key)
+	}
+}
+
+func noLive(w *world) {
+	for _, d := range w.tree(w.cfg.Dataset) {
+		delete(w.pool, d)
+	}
 }

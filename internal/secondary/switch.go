@@ -29,8 +29,11 @@ func (s *Service) stop(ctx context.Context) (resync.Event, error) {
 		return "", fmt.Errorf("stop: %w", err)
 	}
 	dir, srv, err := s.server(ctx, l)
-	if err != nil || srv == nil {
-		return resync.EventStopped, err
+	if err != nil {
+		return "", fmt.Errorf("stop: %w", err)
+	}
+	if srv == nil {
+		return resync.EventStopped, s.noteUnseen(ctx, l, dir)
 	}
 	running, err := srv.Running(ctx)
 	if err != nil {
@@ -103,6 +106,16 @@ func (s *Service) noteStopped(ctx context.Context, l live, srv Server) error {
 	return s.note(ctx, func(n *resync.Journal) { n.Diverged = true })
 }
 
+// noteUnseen keeps a copy that nobody can look into. One that is not ours and has no
+// place for a data directory is no copy, and is kept by another mark.
+func (s *Service) noteUnseen(ctx context.Context, l live, dir string) error {
+	if s.journal().Diverged || dir == "" && !l.ours() {
+		return nil
+	}
+	s.log.Warn().Str("dataset", string(s.cfg.Dataset)).Msg("the old copy is not mounted and will be kept: it may hold what the publisher does not have")
+	return s.note(ctx, func(n *resync.Journal) { n.Diverged = true })
+}
+
 // leftRecovery reports, from pg_control alone, whether the data may hold writes that
 // exist nowhere else: it was not a standby's to the last.
 func (s *Service) leftRecovery(ctx context.Context, srv Server) (bool, error) {
@@ -169,7 +182,8 @@ func (s *Service) stillSure(ctx context.Context) error {
 	return err
 }
 
-// server is the one of the live tree's data directory, nil when there is none.
+// server is the one of the live tree's data directory, nil when there is none or it
+// is not mounted.
 func (s *Service) server(ctx context.Context, l live) (string, Server, error) {
 	l, err := s.described(ctx, l)
 	if err != nil {
@@ -186,7 +200,7 @@ func (s *Service) server(ctx context.Context, l live) (string, Server, error) {
 	}
 	dir := l.dataDir(f)
 	if dir == "" || !mountedAt(l, dir) {
-		return "", nil, nil
+		return dir, nil, nil
 	}
 	srv, err := s.pg.Server(dir)
 	return dir, srv, err
