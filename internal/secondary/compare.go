@@ -52,7 +52,9 @@ func (s *Service) claims(ctx context.Context, f *plan.Facts) ([]messages.WALClai
 // forget ends what is known of a copy that is no longer the live one. The caller holds
 // mu.
 func (s *Service) forget() {
-	s.verdict = plan.Diagnosis{}
+	if s.verdict.Verdict != messages.VerdictHealthy {
+		s.verdict = plan.Diagnosis{}
+	}
 	s.streamed, s.previous, s.compared = 0, plan.Diagnosis{}, compared{}
 	s.trackAt = time.Time{} // the resync has left a fresh base
 	s.replays, s.increment = nil, 0

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/pgresync/pgresync/internal/plan"
 	"github.com/pgresync/pgresync/internal/resync"
 	"github.com/pgresync/pgresync/messages"
 )
@@ -66,6 +67,30 @@ func TestAStopLooksForWhatThePublisherDoesNotHave(t *testing.T) {
 	}
 }
 
+// Nor is it given up for room.
+func TestWhatThePublisherDoesNotHaveIsNotGivenUpForRoom(t *testing.T) {
+	for name, tt := range map[string]struct {
+		begin func(*world)
+		want  string
+	}{
+		"its WAL is gone":             {func(w *world) { clear(w.pub.slots); w.pub.write(10) }, ""},
+		"it is past the fork":         {pastTheFork, "exists nowhere else"},
+		"it is stopped past the fork": {func(w *world) { pastTheFork(w); w.server = nil }, "exists nowhere else"},
+		"nobody can tell":             {func(w *world) { w.server, w.cutUntil = nil, time.Now().Add(time.Minute) }, "network is cut"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			resumes(t, tt.begin, func(ctx context.Context, _ *world, s *Service) {
+				l, err := s.readLive(ctx)
+				must(t, err)
+				err = s.discardable(ctx, l)
+				if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+					t.Errorf("got %v, want %q", err, tt.want)
+				}
+			})
+		})
+	}
+}
+
 // Nothing is stopped as long as that cannot be told: the new copy could not be proven
 // either.
 func TestNothingIsStoppedWithoutThePublisher(t *testing.T) {
@@ -96,6 +121,26 @@ func TestATriggerKeepsWhatIsKnownOfDivergence(t *testing.T) {
 				must(t, s.Trigger(ctx, messages.TriggerTarget{Node: w.cfg.Node}, messages.Trigger{V: 1}, time.Now()))
 				if j := w.journal(t); j.Diverged != tt.want || j.Reason != messages.ReasonRequested {
 					t.Errorf("got diverged %v by reason %s, want %v", j.Diverged, j.Reason, tt.want)
+				}
+			})
+		})
+	}
+}
+
+// What was known of a copy ends with it, and the next look is a moment away.
+func TestATriggerRightAfterTheProofKnowsNothingOfTheOldCopy(t *testing.T) {
+	for _, last := range []resync.Event{resync.EventProven, resync.EventHandedOver} {
+		t.Run(string(last), func(t *testing.T) {
+			resumes(t, func(*world) {}, func(ctx context.Context, w *world, s *Service) {
+				s.j.Phase, s.j.Diverged = messages.PhaseProving, true
+				if last == resync.EventHandedOver {
+					s.j.Phase = messages.PhaseSwitching
+				}
+				s.verdict = plan.Diagnosis{Verdict: messages.VerdictResync, Reason: messages.ReasonDiverged}
+				must(t, s.fire(ctx, last, nil))
+				must(t, s.Trigger(ctx, messages.TriggerTarget{Node: w.cfg.Node}, messages.Trigger{V: 1}, time.Now()))
+				if w.journal(t).Diverged {
+					t.Error("the new copy is said to have diverged")
 				}
 			})
 		})
@@ -287,7 +332,7 @@ func TestAStopKeepsACopyThatIsNotMounted(t *testing.T) {
 		"it is empty":                        {func(w *world) { w.server = nil; w.pool[w.cfg.Dataset].content.pg = nil }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			resumes(t, tt.begin, func(ctx context.Context, w *world, s *Service) {
+			resumes(t, tt.begin, func(ctx context.Context, _ *world, s *Service) {
 				event, err := s.stop(ctx)
 				if got := s.journal().Diverged; err != nil || event != resync.EventStopped || got != tt.want {
 					t.Errorf("got %s, %v, diverged %v, want %v", event, err, got, tt.want)
