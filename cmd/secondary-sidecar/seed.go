@@ -141,6 +141,11 @@ func present(ctx context.Context, cfg Config, link *bus.Bus) error {
 
 // seedAlone does it in this process.
 func seedAlone(ctx context.Context, cfg Config, p root, link *bus.Bus, r messages.OperatorRequest, log zerolog.Logger) error {
+	alone := newLock(cfg, "a seed")
+	if err := alone.take(); err != nil {
+		return fmt.Errorf("seed: %w", err)
+	}
+	defer alone.release()
 	zfs := p.zfs()
 	if _, err := zfs.Probe(ctx); err != nil {
 		return err

@@ -51,6 +51,9 @@ func separate(ctx context.Context, cfg Config, args []string, log zerolog.Logger
 	if !cfg.SeparatePrivileges {
 		return work(ctx, root{})
 	}
+	if err := lendLock(cfg); err != nil {
+		return err
+	}
 	code, err := privileged.Run(ctx, privileged.Options{
 		Policy: policy(cfg), User: cfg.PGUser, Args: args, UsersOf: pgops.UsersOf, Log: log,
 	})

@@ -148,8 +148,15 @@ func serveAs(ctx context.Context, cfg Config, r root, log zerolog.Logger) error 
 	if err != nil {
 		return err
 	}
+	alone := newLock(cfg, "a sidecar")
+	defer alone.release()
 	return sidecar.Run(ctx, log, &cfg.Common, link, v,
-		sidecar.Loop{Name: "resync", Run: svc.Run},
+		sidecar.Loop{Name: "resync", Run: func(ctx context.Context) error {
+			if err := alone.await(ctx, r, log); err != nil {
+				return err
+			}
+			return svc.Run(ctx)
+		}},
 		sidecar.Loop{Name: "operator", Run: func(ctx context.Context) error { return link.ServeOperator(ctx, operator(svc)) }},
 		sidecar.Loop{Name: "triggers", Run: func(ctx context.Context) error { return triggers(ctx, cfg, link, svc) }},
 	)
