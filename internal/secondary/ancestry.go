@@ -30,7 +30,7 @@ func (s *Service) tendIfProven(ctx context.Context) error {
 	var errs []error
 	for _, branch := range plan.Tend(k).Destroy {
 		d := s.cfg.Lineage.Child(branch)
-		err := s.zfs.DestroyDataset(ctx, d)
+		err := s.destroy(ctx, d)
 		if errors.Is(err, messages.ErrBusy) {
 			continue // somebody's clone; it is asked again
 		}
@@ -107,7 +107,25 @@ func (s *Service) kin(ctx context.Context) (plan.Kin, error) {
 // setFree renames the previous copy to what its operator will find, and lets go of
 // its snapshots: one zfs destroy -r is all it takes to be rid of it.
 func (s *Service) setFree(ctx context.Context, kept messages.Dataset) error {
-	histories, err := s.zfs.Histories(ctx, s.cfg.old())
+	if err := s.letGo(ctx, s.cfg.old()); err != nil {
+		return err
+	}
+	return s.zfs.Rename(ctx, s.cfg.old(), kept)
+}
+
+// destroy is for a tree that this node may have published from, or that took over
+// what it had: DestroyDataset rightly refuses what is held.
+func (s *Service) destroy(ctx context.Context, root messages.Dataset) error {
+	if err := s.letGo(ctx, root); err != nil && !errors.Is(err, messages.ErrNotFound) {
+		return err
+	}
+	return s.zfs.DestroyDataset(ctx, root)
+}
+
+// letGo releases what the publisher holds, the datasets that do not travel included.
+// Nobody else does: the publisher looks after the live dataset only.
+func (s *Service) letGo(ctx context.Context, root messages.Dataset) error {
+	histories, err := s.zfs.Histories(ctx, root)
 	if err != nil {
 		return err
 	}
@@ -121,7 +139,7 @@ func (s *Service) setFree(ctx context.Context, kept messages.Dataset) error {
 			}
 		}
 	}
-	return s.zfs.Rename(ctx, s.cfg.old(), kept)
+	return nil
 }
 
 // pruneLineage keeps the newest passes and every clone's origin, and bookmarks of

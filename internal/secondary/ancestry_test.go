@@ -350,6 +350,22 @@ func TestAnOlderBranchGoesWithItsLastCopy(t *testing.T) {
 	}
 }
 
+// A branch that took over what a publisher held does not stay for that.
+func TestAnOlderBranchGoesWithWhatWasHeldInIt(t *testing.T) {
+	s, m, seed := home(t)
+	held := m.snap("tank/l/data").Name
+	m.all["tank/l/data"].held[held] = true
+	m.all["tank/pg"].info.Origin = held
+	m.comeBack(s, seed, "tank/l/data-1")
+	delete(m.all["tank/pg.pgresync-old"].info.Marks, messages.PropDiverged)
+	if err := errors.Join(s.disposeOld(t.Context()), s.tendIfProven(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	if got := m.names("tank/l"); !slices.Equal(got, []messages.Dataset{"tank/l", "tank/l/data-1"}) {
+		t.Errorf("lineage holds %v, want one branch", got)
+	}
+}
+
 // markless cannot make bookmarks.
 type markless struct{ *estate }
 

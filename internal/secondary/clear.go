@@ -96,7 +96,7 @@ func (s *Service) destroyOld(ctx context.Context, old live) error {
 	if err := s.zfs.SetProperties(ctx, s.cfg.old(), map[string]string{messages.PropDiscarded: string(s.journal().ID)}); err != nil {
 		return err
 	}
-	return s.zfs.DestroyDataset(ctx, s.cfg.old())
+	return s.destroy(ctx, s.cfg.old())
 }
 
 // notDiscarded goes back as long as nothing of the copy is gone. What is refused or
@@ -142,7 +142,7 @@ func (s *Service) discardBranches(ctx context.Context) error {
 	}
 	for _, d := range useless {
 		name := d.Name
-		err := s.zfs.DestroyDataset(ctx, name)
+		err := s.destroy(ctx, name)
 		if errors.Is(err, messages.ErrBusy) {
 			continue // a copy that was kept for the operator is a clone of it
 		}

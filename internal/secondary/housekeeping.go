@@ -86,7 +86,7 @@ func (s *Service) retireOld(ctx context.Context, l live) error {
 			return err
 		}
 	}
-	err := s.zfs.DestroyDataset(ctx, s.cfg.old())
+	err := s.destroy(ctx, s.cfg.old())
 	if errors.Is(err, messages.ErrNotOurs) {
 		// Somebody else's snapshots are in it (a periodic snapshot tool's, say).
 		return s.keepAside(ctx, err)

@@ -49,8 +49,8 @@ func (z zfsHand) DestroyDataset(ctx context.Context, root messages.Dataset) erro
 			if _, ok := messages.SnapshotIDOf(n); !ok {
 				return fmt.Errorf("destroy %s: %s: %w", root, n, messages.ErrNotOurs)
 			}
-			if z.cloned(n, tree) {
-				return fmt.Errorf("destroy %s: %s is cloned: %w", root, n, messages.ErrBusy)
+			if s.held || z.cloned(n, tree) {
+				return fmt.Errorf("destroy %s: %s is held or cloned: %w", root, n, messages.ErrBusy)
 			}
 		}
 	}
@@ -72,7 +72,7 @@ func (z zfsHand) DestroySnapshot(ctx context.Context, n messages.SnapshotName) e
 		if _, ok := messages.SnapshotIDOf(n); !ok || s.local[messages.PropID] == "" && z.pool[n.Dataset()].local[messages.PropCluster] == "" {
 			return fmt.Errorf("destroy %s: %w", n, messages.ErrNotOurs)
 		}
-		if z.cloned(n, nil) {
+		if s.held || z.cloned(n, nil) {
 			return fmt.Errorf("destroy %s: %w", n, messages.ErrBusy)
 		}
 		fs := z.pool[n.Dataset()]

@@ -32,9 +32,13 @@ func (z zfsHand) DestroyBookmark(ctx context.Context, n messages.SnapshotName) e
 	return z.act(ctx, "destroy "+string(n), func() error { return nil })
 }
 
-// Release finds no hold: nothing is published here.
-func (z zfsHand) Release(ctx context.Context, n messages.SnapshotName, _ string) error {
-	return z.act(ctx, "release "+string(n), func() error { return nil })
+func (z zfsHand) Release(ctx context.Context, n messages.SnapshotName, tag string) error {
+	return z.act(ctx, "release "+string(n), func() error {
+		if s := z.snapshot(n); s != nil && tag == messages.HoldTag {
+			s.held = false
+		}
+		return nil
+	})
 }
 
 func (z zfsHand) Promote(ctx context.Context, d messages.Dataset) error {

@@ -145,6 +145,12 @@ func stories() []story {
 			}
 			w.mute = func(pg *pgData) bool { return pg != w.had }
 		}},
+		{name: "a former publisher", seeded: true, begin: func(w *world) { gap(w); published(w) }},
+		{name: "a former publisher, in place", seeded: true, begin: func(w *world) {
+			gap(w)
+			published(w)
+			w.tight, w.waived, w.cfg.Mode = true, true, ModeInPlace
+		}},
 		{name: "in place", seeded: true, begin: func(w *world) { gap(w); w.tight, w.waived, w.cfg.Mode = true, true, ModeInPlace }},
 		{name: "discard broken", seeded: true, begin: func(w *world) {
 			gap(w)
@@ -286,6 +292,7 @@ func stories() []story {
 		}},
 		{name: "foreign", begin: func(w *world) { foreignStandby(w); w.keepHad = true }},
 		{name: "foreign, adopted", begin: func(w *world) { foreignStandby(w); w.cfg.Adopt = true }},
+		{name: "foreign, adopted, a former publisher", begin: func(w *world) { foreignStandby(w); published(w); w.cfg.Adopt = true }},
 	}
 }
 
@@ -334,6 +341,19 @@ func pastTheFork(w *world) {
 	fork := w.pub.lsn
 	w.serving().at = fork + 1<<20
 	w.pub.failOver("db3", fork)
+}
+
+// published gives each dataset of the live copy, that of pg_wal too, a snapshot from
+// the time when this node was the publisher, which holds what it keeps. It went off
+// duty by a clean switchover.
+func published(w *world) {
+	short := messages.NewSnapshotID(time.Now()).ShortName()
+	for _, d := range w.tree(w.cfg.Dataset) {
+		fs := w.pool[d]
+		fs.snaps = append(fs.snaps, &snapshot{
+			short: short, guid: messages.GUID(w.draw()), txg: messages.TXG(w.draw()), local: map[string]string{}, content: fs.content.clone(fs.content.copy), held: true,
+		})
+	}
 }
 
 // foreignStandby is one that pg_basebackup made, whose WAL is gone.

@@ -29,6 +29,7 @@ type snapshot struct {
 	txg     messages.TXG
 	local   map[string]string
 	content content
+	held    bool // with our tag
 }
 
 // content is what is in a file system, as far as it matters: which copy of the
