@@ -128,14 +128,14 @@ func (s *Service) vacateOld(ctx context.Context, l live) error {
 	if err := s.freeOld(ctx); err != nil {
 		return err
 	}
-	if err := s.markReplaced(ctx); err != nil {
+	if err := s.markReplaced(ctx, s.cfg.old()); err != nil {
 		return err
 	}
 	return s.setFree(ctx, s.cfg.kept("before", s.journal().ID))
 }
 
-func (s *Service) markReplaced(ctx context.Context) error {
-	return s.zfs.SetProperties(ctx, s.cfg.old(), map[string]string{messages.PropReplaced: s.now().UTC().Format(time.RFC3339)})
+func (s *Service) markReplaced(ctx context.Context, d messages.Dataset) error {
+	return s.zfs.SetProperties(ctx, d, map[string]string{messages.PropReplaced: s.now().UTC().Format(time.RFC3339)})
 }
 
 // keepAside leaves the previous copy to the operator, under a name that is not
@@ -143,10 +143,31 @@ func (s *Service) markReplaced(ctx context.Context) error {
 func (s *Service) keepAside(ctx context.Context, why error) error {
 	kept := s.cfg.kept("replaced", s.journal().ID)
 	s.log.Warn().Err(why).Str("dataset", string(kept)).Msg("previous copy kept: it is not all ours")
-	if err := s.markReplaced(ctx); err != nil {
+	if err := s.markReplaced(ctx, s.cfg.old()); err != nil {
 		return err
 	}
 	return s.setFree(ctx, kept)
+}
+
+// destroyOrKeep is for a tree that we made and that is in the way: what somebody else
+// has put into it is his (I-2), and the name is needed. One resync may come here more
+// than once, so that its id would be no name.
+func (s *Service) destroyOrKeep(ctx context.Context, root messages.Dataset) error {
+	err := s.zfs.DestroyDataset(ctx, root)
+	if !errors.Is(err, messages.ErrNotOurs) {
+		return err
+	}
+	tree, listErr := s.zfs.List(ctx, root)
+	if listErr != nil || tree[0].Marks[messages.PropCluster] == "" {
+		return errors.Join(err, listErr)
+	}
+	kept := s.cfg.kept("replaced", messages.NewResyncID(s.now()))
+	s.log.Warn().Err(err).Str("dataset", string(kept)).
+		Msg("leftover copy kept: it is not all ours. What makes snapshots of every dataset should leave ….pgresync-… out; com.sun:auto-snapshot goes over from the live dataset")
+	if err := s.markReplaced(ctx, root); err != nil {
+		return err
+	}
+	return s.zfs.Rename(ctx, root, kept)
 }
 
 func (s *Service) disposeNext(ctx context.Context) error {

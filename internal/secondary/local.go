@@ -96,7 +96,7 @@ func (s *Service) removeLocal(ctx context.Context) error {
 	if err := s.unmountTree(ctx, s.cfg.local()); err != nil {
 		return err
 	}
-	return s.zfs.DestroyDataset(ctx, s.cfg.local())
+	return s.destroyOrKeep(ctx, s.cfg.local())
 }
 
 // disposeLocal: as long as there is no live copy it is the only trace of what is

@@ -315,7 +315,7 @@ func (s *Service) removeNext(ctx context.Context) error {
 	if err := s.unmountTree(ctx, s.cfg.next()); err != nil {
 		return err
 	}
-	return s.zfs.DestroyDataset(ctx, s.cfg.next())
+	return s.destroyOrKeep(ctx, s.cfg.next())
 }
 
 // aim unmounts the prepared copy and gives it its final mount points, so that the
