@@ -53,6 +53,8 @@ type Journal struct {
 	// how often in a row it was that one.
 	FailedIn messages.Phase `json:"failed_in,omitempty"`
 	Repeats  int            `json:"repeats,omitempty"`
+	// Stales is how often in a row the WAL of a copy was gone before the switch.
+	Stales int `json:"stales,omitempty"`
 	// Blocked is the reason, of a verdict, that stopped the resync for its operator: the
 	// facts may change, and it goes on by itself when they do.
 	Blocked messages.Reason `json:"blocked,omitempty"`
@@ -119,8 +121,8 @@ func (j *Journal) Validate() error {
 		return fmt.Errorf("passes, begun or obeyed: more than %d, %d or %d", MaxPasses, MaxBegun, MaxObeyed)
 	case slices.ContainsFunc(j.Obeyed, func(o Obeyed) bool { return len(o.Digest) != digestLen }):
 		return fmt.Errorf("obeyed: want digests of %d characters", digestLen)
-	case j.Attempts < 0 || j.Repeats < 0:
-		return errors.New("attempts or repeats: negative")
+	case j.Attempts < 0 || j.Repeats < 0 || j.Stales < 0:
+		return errors.New("attempts, repeats or stales: negative")
 	case j.FailedIn != "" && ActionOf(j.FailedIn) == ActionNone:
 		return fmt.Errorf("failed in %q, which is none of the table", Clip(string(j.FailedIn), 40))
 	}

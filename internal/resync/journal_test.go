@@ -22,7 +22,7 @@ func fullJournal() resync.Journal {
 	j := resync.Journal{
 		V: 1, ID: messages.NewResyncID(now), Phase: messages.PhaseProving, Reason: messages.ReasonSlotLost,
 		Evidence: "its slot is lost", Full: true, Trigger: true, Consent: true, By: "dba", StartedAt: now, Due: now.Add(time.Minute),
-		Attempts: 2, Blocked: messages.ReasonPromoted, Incurable: true, Proven: true, Snapshot: messages.NewSnapshotID(now), Branch: "data-2",
+		Attempts: 2, Stales: 1, Blocked: messages.ReasonPromoted, Incurable: true, Proven: true, Snapshot: messages.NewSnapshotID(now), Branch: "data-2",
 		Slot: "pgresync_db2_x", DownSince: now, DownMillis: 900, Diverged: true, Error: "cut", Remedy: "wait", Diagnostics: "/var/lib/pgresync/diagnostics/x",
 		Passes: []messages.PassReport{{Snapshot: messages.NewSnapshotID(now), Kind: messages.PassSeed, Bytes: 1 << 40, Millis: 1e6}},
 	}
@@ -111,6 +111,7 @@ func TestJournalValidate(t *testing.T) {
 		{"a digest that is none", func(j *resync.Journal) { j.Obeyed = []resync.Obeyed{{Digest: "x"}} }, "obeyed"},
 		{"many starts", func(j *resync.Journal) { j.Begun = make([]time.Time, 33) }, "begun"},
 		{"negative attempts", func(j *resync.Journal) { j.Attempts = -1 }, "attempts"},
+		{"negative stales", func(j *resync.Journal) { j.Stales = -1 }, "stales"},
 		{"no id where work is done", func(j *resync.Journal) { j.ID = "" }, "id"},
 		{"a switch without a snapshot", func(j *resync.Journal) { j.Phase, j.Snapshot = messages.PhaseSwitching, "" }, "snapshot"},
 		{"a revert without a branch", func(j *resync.Journal) { j.Phase, j.Branch = messages.PhaseReverting, "" }, "branch"},

@@ -36,6 +36,9 @@ type publisher struct {
 	shots    []*messages.Manifest
 	contents map[messages.GUID]content
 	next     messages.GUID
+	// tight is a max_slot_wal_keep_size that nothing fits in: a slot is lost as soon as a
+	// pass is made with it.
+	tight bool
 }
 
 func newPublisher() *publisher {
@@ -163,6 +166,9 @@ func (p pubHand) Snapshot(ctx context.Context, minStart messages.LSN, maxAge tim
 	}
 	if m == nil {
 		m = p.pub.bracket()
+	}
+	if p.pub.tight {
+		clear(p.pub.slots)
 	}
 	return m, p.point(ctx, "snapshot is answered")
 }

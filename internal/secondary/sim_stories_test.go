@@ -207,6 +207,11 @@ func stories() []story {
 			foreignStandby(w)
 			w.tight, w.waived, w.cfg.Adopt, w.cfg.Mode = true, true, true, ModeDiscardBroken
 		}},
+		{name: "the primary keeps no WAL for a copy on its way", seeded: true, operator: true, calm: true, begin: func(w *world) {
+			gap(w)
+			w.pub.tight, w.cfg.SameFailure = true, 3
+			staysUp(w)
+		}},
 		{name: "proof fails once", seeded: true, begin: func(w *world) {
 			gap(w)
 			w.mute = firstCopy(w)

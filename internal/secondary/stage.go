@@ -21,7 +21,7 @@ func (s *Service) stage(ctx context.Context) (resync.Event, error) {
 		return "", fmt.Errorf("stage: %w", err)
 	}
 	if ok, err := s.walKept(ctx, m); err != nil || !ok {
-		return resync.EventStale, err
+		return s.stale(m, err)
 	}
 	l, err := s.before(ctx)
 	if err != nil {
@@ -48,9 +48,30 @@ func (s *Service) stage(ctx context.Context) (resync.Event, error) {
 	}
 	// Once more, right before the old copy is stopped: staging took time (I-7, I-8).
 	if ok, err := s.walKept(ctx, m); err != nil || !ok {
-		return resync.EventStale, err
+		return s.stale(m, err)
 	}
+	s.later(func(n *resync.Journal) { n.Stales = 0 })
 	return resync.EventStaged, nil
+}
+
+// mostStales is how often another pass is made at once because the WAL since the last
+// one is gone; each costs the primary a checkpoint (I-9).
+const mostStales = 2
+
+// stale asks for another pass. Where the primary drops the WAL of each one, further
+// ones are no way out (I-12): that is a failure, with the pauses and the end of one.
+func (s *Service) stale(m *messages.Manifest, err error) (resync.Event, error) {
+	if err != nil {
+		return "", err
+	}
+	j := s.journal()
+	j.Stales++
+	s.later(func(n *resync.Journal) { n.Stales = j.Stales })
+	if j.Stales <= mostStales {
+		return resync.EventStale, nil
+	}
+	return "", advised(fmt.Errorf("stage: slot %s does not keep the WAL since snapshot %s, nor did it for the copies before (%d in a row)", j.Slot, m.ID, j.Stales),
+		"raise max_slot_wal_keep_size on the primary above what it writes during a last pass and the staging of the copy")
 }
 
 // walKept proves that the primary keeps the WAL since the snapshot's start for
