@@ -16,6 +16,8 @@ type Kin struct {
 	Datasets []messages.DatasetInfo
 	// Origin is the live dataset's, "" when it is no clone.
 	Origin messages.SnapshotName
+	// GoesOn says that the publisher has yet what was last received in part.
+	GoesOn bool
 	// Histories are those of Datasets and of the datasets that they are clones of.
 	Histories map[messages.Dataset]messages.History
 }
@@ -100,7 +102,9 @@ func (k Kin) clear(d messages.DatasetInfo) (drop []messages.SnapshotName, ok boo
 }
 
 // spare are the branches that nothing alive descends from. One that is ahead of
-// current was received for a switch that is yet to come.
+// current was received for a switch that is yet to come, and so is one that has a
+// partial receive, without a snapshot perhaps: the next pass goes on with it, or
+// removes it (I-11).
 func (k Kin) spare(current messages.RelName) []messages.RelName {
 	newest, needed := map[messages.RelName]messages.TXG{}, map[messages.RelName]bool{current: true}
 	var names []messages.RelName
@@ -112,6 +116,7 @@ func (k Kin) spare(current messages.RelName) []messages.RelName {
 		if !slices.Contains(names, name) {
 			names = append(names, name)
 		}
+		needed[name] = needed[name] || k.GoesOn && d.Token != ""
 		if s, ok := newestSnapshot(k.Histories[d.Name]); ok {
 			newest[name] = max(newest[name], s.CreateTXG)
 		}

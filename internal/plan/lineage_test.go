@@ -11,14 +11,19 @@ import (
 )
 
 // kin reads lines like "l/data <- pg.pgresync-old@b: @c3 #a1": a dataset, what it
-// is a clone of, and its versions. "l" is the lineage's root, "pg" the live dataset.
+// is a clone of, and its versions; one with a "~" has a partial receive. "l" is the
+// lineage's root, "pg" the live dataset.
 func kin(tb testing.TB, lines ...string) plan.Kin {
 	tb.Helper()
 	k := plan.Kin{Root: "tank/l", Live: "tank/pg", Histories: map[messages.Dataset]messages.History{}}
 	for _, line := range lines {
 		head, versions, _ := strings.Cut(line, ":")
 		name, origin, clone := strings.Cut(head, " <- ")
+		name, partial := strings.CutSuffix(name, "~")
 		d := messages.DatasetInfo{Name: "tank/" + messages.Dataset(name)}
+		if partial {
+			d.Token = "1-a"
+		}
 		if clone {
 			of, at, _ := strings.Cut(origin, "@")
 			d.Origin = messages.Dataset("tank/" + of).Snapshot(idOf(at[0]).ShortName())
@@ -147,6 +152,28 @@ func TestInherited(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			if got := write(plan.Inherited(history(t, tt.own), history(t, tt.ancestors), tt.most)); got != tt.want {
 				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestTendKeepsWhatTheNextPassGoesOnWith(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		goesOn bool
+		kin    []string
+		want   []string
+	}{
+		{"a seed that was cut in its first dataset", true, []string{"l/data: @a1", "l/data-2~:", "pg <- l/data@a:"}, nil},
+		{"in a child", true, []string{"l/data: @b2", "l/data-2: @a1", "l/data-2/ts1~:", "pg <- l/data@b:"}, nil},
+		{"an older one all the same", true, []string{"l/data: @b2", "l/data-2: @a1", "l/data-3~:", "pg <- l/data@b:"}, []string{"destroy data-2"}},
+		{"nobody can send the rest", false, []string{"l/data: @a1", "l/data-2~:", "pg <- l/data@a:"}, []string{"destroy data-2"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			k := kin(t, tt.kin...)
+			k.GoesOn = tt.goesOn
+			if diff := cmp.Diff(tt.want, showUpkeep(plan.Tend(k))); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
 	}

@@ -17,7 +17,8 @@ const mostPromotions = 16
 // tendIfProven leaves one branch in the lineage, which owns the history of the live
 // copy. Before a copy is proven, the way back goes through the old ones.
 func (s *Service) tendIfProven(ctx context.Context) error {
-	if !s.journal().Proven {
+	// One that waits for its next try, or for its operator, goes on where it was.
+	if j := s.journal(); !j.Proven || j.Phase != messages.PhaseIdle {
 		return nil
 	}
 	if err := s.takeOver(ctx); err != nil {
@@ -88,6 +89,7 @@ func (s *Service) kin(ctx context.Context) (plan.Kin, error) {
 	}
 	for _, d := range tree {
 		if d.Name == s.cfg.Lineage {
+			k.GoesOn = s.goesOn(d)
 			continue
 		}
 		k.Datasets = append(k.Datasets, d)

@@ -201,7 +201,7 @@ func home(t *testing.T) (*Service, *estate, messages.Snapshot) {
 	m := &estate{t: t, all: map[messages.Dataset]*kinsman{}}
 	s := New(Config{Cluster: "main", Node: "db1", Dataset: "tank/pg", Lineage: "tank/l", KeepPasses: 2, KeepBases: 50},
 		Deps{ZFS: m, Now: time.Now, Log: zerolog.Nop()})
-	s.j = resync.Journal{ID: messages.NewResyncID(time.Now()), Proven: true}
+	s.j = resync.Journal{Phase: messages.PhaseIdle, ID: messages.NewResyncID(time.Now()), Proven: true}
 	m.make("tank", "")
 	m.make("tank/l", "")
 	m.make("tank/l/data", "")

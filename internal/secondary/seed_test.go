@@ -3,6 +3,7 @@ package secondary
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -354,6 +355,43 @@ func TestSeedWithoutAService(t *testing.T) {
 		s.serve(func() { s.later(time.Minute) })
 		if left := s.leftovers(); !s.settled() || len(left) > 0 {
 			t.Errorf("after a run of the service: settled %v, left %v", s.settled(), left)
+		}
+	})
+}
+
+// A seed that was cut leaves a branch that is nothing but a partial receive. The
+// housekeeping between two seeds does not take it for a spare one.
+func TestSeedThatWasCutIsGoneOnWith(t *testing.T) {
+	play := func(t *testing.T, strikes map[int]blow, asked func(s seeding, err error)) {
+		t.Helper()
+		withManager(t, true, func(s seeding) {
+			s.pub.shots = nil // nothing in common: a new branch
+			clear(s.pub.contents)
+			clear(s.moved)
+			s.strikes, s.armed = strikes, true
+			err := s.ask()
+			s.armed = false
+			asked(s, err)
+		})
+	}
+	half := 0
+	play(t, nil, func(s seeding, err error) {
+		half = 1 + slices.IndexFunc(s.trace, func(where string) bool { return strings.HasPrefix(where, "received half of") })
+		if err != nil || half == 0 {
+			t.Fatalf("without a cut: %v, nothing was received: %t", err, half == 0)
+		}
+	})
+	play(t, map[int]blow{half: blowFail}, func(s seeding, err error) {
+		if err == nil {
+			t.Fatal("it was not cut")
+		}
+		s.later(tidyEvery + time.Minute)
+		if err := s.ask(); err != nil {
+			t.Fatal(err)
+		}
+		first, _ := s.pub.shots[0].Dataset("")
+		if s.moved[first.GUID] != 1 {
+			t.Errorf("the first snapshot was received %d times, want the second seed to go on with it", s.moved[first.GUID])
 		}
 	})
 }
