@@ -272,6 +272,11 @@ func (p pubHand) Read(ctx context.Context, rec messages.StreamRecord, _ messages
 	if err := p.ask(ctx, "download"); err != nil {
 		return fmt.Errorf("download: %w: %w", messages.ErrStreamCut, err)
 	}
+	if p.hangs > 0 {
+		p.hangs--
+		<-ctx.Done()
+		return fmt.Errorf("download: %w: %w", messages.ErrStreamCut, ctx.Err())
+	}
 	head, err := json.Marshal(partial{To: rec.To, From: rec.From, Resumed: rec.Resumed})
 	if err != nil {
 		return err

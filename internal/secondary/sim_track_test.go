@@ -1,6 +1,7 @@
 package secondary
 
 import (
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -109,4 +110,67 @@ func theSeededOnce(t *testing.T) *world {
 		seedOnce(t)
 	}
 	return theSeeded
+}
+
+// A pass of a healthy standby may take hours, or wait for a network: what comes up
+// meanwhile does not wait for it.
+func TestTrackingKeepsNobodyWaiting(t *testing.T) {
+	for name, tt := range map[string]struct {
+		urgent func(s seeding)
+		done   func(s seeding, before *pgData) bool
+	}{
+		"PostgreSQL is killed": {
+			func(s seeding) { s.server, s.crashed = nil, true },
+			func(s seeding, before *pgData) bool { return s.serving() == before },
+		},
+		"an operator asks for a resync": {
+			func(s seeding) {
+				must(s.t, s.svc.Trigger(s.t.Context(), messages.TriggerTarget{Node: s.cfg.Node}, messages.Trigger{V: messages.Version}, time.Now()))
+			},
+			func(s seeding, before *pgData) bool { return s.happy(s.t) && s.serving() != before },
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			theSeededOnce(t)
+			synctest.Test(t, func(t *testing.T) {
+				s := seeding{theSeeded.clone(), t, nil}
+				s.cfg.TrackInterval, s.hangs = 20*time.Minute, 1
+				s.serve(func() {
+					s.write()
+					s.later(30 * time.Minute)
+					before := s.data(s.cfg.Dataset)
+					if s.hangs > 0 || before == nil {
+						t.Fatal("there is no pass that hangs")
+					}
+					tt.urgent(s)
+					s.later(5 * time.Minute)
+					s.mu.Lock()
+					defer s.mu.Unlock()
+					if !tt.done(s, before) {
+						t.Errorf("five minutes later: phase %s\n%s", s.journal(t).Phase, s.describe())
+					}
+				})
+			})
+		})
+	}
+}
+
+// What tracking received in part is not received again, by whatever comes next.
+func TestAPassOfTrackingThatWasCutIsFinishedFirst(t *testing.T) {
+	theSeededOnce(t)
+	cut := func(strikes map[int]blow) *world {
+		return tracked(t, func(w *world) { w.cfg.TrackInterval = 20 * time.Minute }, strikes)
+	}
+	at := slices.Index(cut(nil).trace, "received half of tank/pgresync/main/data")
+	if at < 0 {
+		t.Fatal("nothing was tracked")
+	}
+	w := cut(map[int]blow{at + 1: blowFail})
+	rest := w.trace[at+1:]
+	next := slices.IndexFunc(rest, func(where string) bool {
+		return where == "ask the publisher for a snapshot" || where == "receive into tank/pgresync/main/data"
+	})
+	if next < 0 || rest[next] != "receive into tank/pgresync/main/data" {
+		t.Errorf("another snapshot is asked for before the rest of the one that was cut")
+	}
 }

@@ -61,6 +61,9 @@ type world struct {
 
 	increment uint64 // bytes of each step, as the publisher estimates it
 
+	// hangs is how many of the next downloads bring nothing and do not end by themselves.
+	hangs int
+
 	used uint64 // of the pool; 1 TiB is available
 
 	had     *pgData // what the standby had when the faults began

@@ -1,8 +1,11 @@
 package secondary
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/pgresync/pgresync/internal/plan"
@@ -24,7 +27,7 @@ func (s *Service) track(ctx context.Context) error {
 	}
 	m, err := s.toTrack(ctx)
 	if err == nil && m != nil {
-		err = s.keepUp(ctx, m)
+		err = s.unhurried(ctx, func(ctx context.Context) error { return s.keepUp(ctx, m) })
 	}
 	if err != nil {
 		s.trackAt = s.now().Add(trackRetry)
@@ -33,8 +36,49 @@ func (s *Service) track(ctx context.Context) error {
 	return nil
 }
 
+// unhurried runs f, which may take hours, until something does not bear waiting: the
+// engine looks after nothing else meanwhile. What arrived is gone on with later.
+func (s *Service) unhurried(ctx context.Context, f func(ctx context.Context) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	var watch sync.WaitGroup
+	watch.Go(func() { cancel(s.urgent(ctx)) })
+	err := f(ctx)
+	cancel(nil)
+	watch.Wait()
+	if cause := context.Cause(ctx); err != nil && !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return err
+}
+
+// urgent waits for a trigger, or until PostgreSQL is no running standby any more.
+func (s *Service) urgent(ctx context.Context) error {
+	tick := time.NewTicker(s.cfg.CheckInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-s.nudge:
+			s.wake() // it is meant for the engine
+			return errors.New("it waits for what the engine was woken for")
+		case <-tick.C:
+		}
+		id, err := s.db.Identity(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil:
+			return fmt.Errorf("it waits until PostgreSQL answers: %w", err)
+		case id.Role == messages.RolePrimary:
+			return errors.New("PostgreSQL left recovery")
+		}
+	}
+}
+
 // toTrack is the snapshot to have next, nil when there is none. Who tracks always
-// takes what the publisher has made anyway; who tracks by interval asks for one.
+// takes what the publisher has made anyway; who tracks by interval asks for one. What
+// was cut comes first.
 func (s *Service) toTrack(ctx context.Context) (*messages.Manifest, error) {
 	switch f := s.facts; {
 	case f == nil:
@@ -43,10 +87,13 @@ func (s *Service) toTrack(ctx context.Context) (*messages.Manifest, error) {
 		if f.Snapshot == nil || f.Snapshot.ID == s.tracked {
 			return nil, nil
 		}
-		return f.Snapshot, s.mayTrack(ctx, f)
+		return cmp.Or(s.cutTrack(ctx, f), f.Snapshot), s.mayTrack(ctx, f)
 	case s.cfg.TrackInterval > 0:
 		if err := s.mayTrack(ctx, f); err != nil {
 			return nil, err
+		}
+		if m := s.cutTrack(ctx, f); m != nil {
+			return m, nil
 		}
 		m, err := s.primary.Snapshot(ctx, 0, s.cfg.TrackInterval/2)
 		if err != nil {
@@ -55,6 +102,19 @@ func (s *Service) toTrack(ctx context.Context) (*messages.Manifest, error) {
 		return m, nil
 	}
 	return nil, nil
+}
+
+// cutTrack is the snapshot of a pass that was cut, nil when there is none.
+func (s *Service) cutTrack(ctx context.Context, f *messages.PrimaryFacts) *messages.Manifest {
+	branches, err := s.branches(ctx)
+	if err != nil {
+		return nil
+	}
+	own, err := s.ownHistories(ctx)
+	if err != nil {
+		return nil
+	}
+	return s.unfinished(ctx, f, branches, own)
 }
 
 // mayTrack: a fresh base is a convenience, and must not be what fills the pool.
@@ -74,6 +134,10 @@ func (s *Service) mayTrack(ctx context.Context, f *messages.PrimaryFacts) error 
 
 func (s *Service) keepUp(ctx context.Context, m *messages.Manifest) error {
 	if err := s.matches(ctx, m); err != nil {
+		return err
+	}
+	// For the next pass, of a resync perhaps, to go on where this one is cut.
+	if err := s.saveManifest(ctx, m); err != nil {
 		return err
 	}
 	if _, _, err := s.pass(ctx, m); err != nil {
