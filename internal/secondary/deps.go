@@ -85,6 +85,8 @@ type Server interface {
 	ControlData(ctx context.Context) (messages.ControlData, error)
 	// IsStandby reports whether a start would be one in recovery: standby.signal is there.
 	IsStandby(ctx context.Context) (bool, error)
+	// Loggable makes sure that what it prints at a start has a file to go to.
+	Loggable(ctx context.Context) error
 }
 
 // Postgres makes servers, and standbys out of copies.

@@ -357,6 +357,16 @@ func (s serverHand) Running(ctx context.Context) (bool, error) {
 	return s.mine() != nil, err
 }
 
+func (s serverHand) Loggable(ctx context.Context) error {
+	if err := s.point(ctx, "see to the log file"); err != nil {
+		return err
+	}
+	if s.unloggable {
+		return fmt.Errorf("log file: %w", messages.ErrPermission)
+	}
+	return nil
+}
+
 func (s serverHand) IsStandby(ctx context.Context) (bool, error) {
 	if err := s.point(ctx, "look for standby.signal"); err != nil {
 		return false, err

@@ -97,6 +97,11 @@ func stories() []story {
 				return nil
 			}
 		}},
+		{name: "its log file cannot be written", seeded: true, operator: true, calm: true, begin: func(w *world) {
+			gap(w)
+			w.unloggable = true
+			staysUp(w)
+		}},
 		{name: "its configuration is not known", seeded: true, operator: true, calm: true, begin: func(w *world) {
 			gap(w)
 			w.elsewhere = true

@@ -41,6 +41,7 @@ type world struct {
 	// data directory if elsewhere.
 	connections               int
 	elsewhere                 bool
+	unloggable                bool // PostgreSQL may not write its log file
 	bootStarts, bootBackwards bool
 	// stranger holds a mount point busy until then.
 	stranger      messages.Dataset
