@@ -29,7 +29,9 @@ func primaryCases() []Case {
 		{"reboot-primary", rebootPrimary},
 	} {
 		at := func(pattern string, done bool) strike {
-			return func(ctx context.Context, r *Rig, p point) error { return inTheBracket(ctx, r, p, pattern, done, f.blow) }
+			return func(ctx context.Context, r *Rig, p point) error {
+				return inTheBracket(ctx, r, p, pattern, done, f.blow)
+			}
 		}
 		out = append(out,
 			Case{Fault: f.name, Place: "in-the-bracket", strike: at("snapshot *", false)},

@@ -229,6 +229,7 @@ func stories() []story {
 			w.keepHad = true
 		}},
 		{name: "it follows a promotion that does not publish", seeded: true, trigger: true, begin: func(w *world) {
+			w.keepHad = true
 			pg := w.serving()
 			pg.timeline, pg.fork = w.pub.timeline+1, pg.at
 			pg.at += 1 << 20
