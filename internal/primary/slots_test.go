@@ -6,6 +6,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,16 +18,21 @@ import (
 
 // unusedSlots is a server, of any role, with slots that nobody uses.
 type unusedSlots struct {
+	mu            sync.Mutex
 	down, refuses error
 	slots         []messages.SlotUse
 	dropped       []string
 }
 
 func (u *unusedSlots) SlotUses(context.Context) ([]messages.SlotUse, error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
 	return slices.Clone(u.slots), u.down
 }
 
 func (u *unusedSlots) DropSlot(_ context.Context, name string) error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
 	if name == "busy" {
 		return messages.ErrBusy
 	}
@@ -81,12 +87,12 @@ func TestAnOutageDoesNotStartTheTimeOfAnUnusedSlotAnew(t *testing.T) {
 	u := &unusedSlots{slots: []messages.SlotUse{{SlotState: messages.SlotState{Name: "unused"}}}}
 	upkept(t, u, func(log *bytes.Buffer) {
 		pass(t, 30*time.Minute)
-		u.down = messages.ErrUnavailable
+		set(&u.mu, func() { u.down = messages.ErrUnavailable })
 		pass(t, 10*time.Minute)
 		if log.Len() > 0 {
 			t.Errorf("a server that is down is complained of: %s", log)
 		}
-		u.down = nil
+		set(&u.mu, func() { u.down = nil })
 		pass(t, 21*time.Minute)
 		if !slices.Equal(u.dropped, []string{"unused"}) {
 			t.Errorf("dropped %q after an hour", u.dropped)
@@ -99,7 +105,7 @@ func TestASlotThatIsMadeAgainHasItsOwnTime(t *testing.T) {
 	u := &unusedSlots{slots: []messages.SlotUse{again}}
 	upkept(t, u, func(*bytes.Buffer) {
 		pass(t, time.Hour)
-		u.slots = append(u.slots, again)
+		set(&u.mu, func() { u.slots = append(u.slots, again) })
 		pass(t, 30*time.Minute)
 		if len(u.dropped) != 1 {
 			t.Errorf("dropped %d times within half an hour", len(u.dropped))
