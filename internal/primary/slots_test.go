@@ -44,6 +44,12 @@ func (u *unusedSlots) DropSlot(_ context.Context, name string) error {
 	return nil
 }
 
+func (u *unusedSlots) gone() []string {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return slices.Clone(u.dropped)
+}
+
 // upkept runs the upkeep of slots, which knows of no NATS, for as long as f does.
 func upkept(t *testing.T, u *unusedSlots, f func(log *bytes.Buffer)) {
 	t.Helper()
@@ -75,8 +81,8 @@ func TestAbandonedSlotsAreDropped(t *testing.T) {
 			want  []string
 		}{{4 * time.Minute, nil}, {2 * time.Minute, []string{"xmin"}}, {50 * time.Minute, []string{"xmin"}}, {5 * time.Minute, []string{"xmin", "unused"}}} {
 			pass(t, step.after)
-			if !slices.Equal(u.dropped, step.want) {
-				t.Errorf("%s later: dropped %q, want %q", step.after, u.dropped, step.want)
+			if !slices.Equal(u.gone(), step.want) {
+				t.Errorf("%s later: dropped %q, want %q", step.after, u.gone(), step.want)
 			}
 		}
 	})
@@ -94,8 +100,8 @@ func TestAnOutageDoesNotStartTheTimeOfAnUnusedSlotAnew(t *testing.T) {
 		}
 		set(&u.mu, func() { u.down = nil })
 		pass(t, 21*time.Minute)
-		if !slices.Equal(u.dropped, []string{"unused"}) {
-			t.Errorf("dropped %q after an hour", u.dropped)
+		if !slices.Equal(u.gone(), []string{"unused"}) {
+			t.Errorf("dropped %q after an hour", u.gone())
 		}
 	})
 }
@@ -107,8 +113,8 @@ func TestASlotThatIsMadeAgainHasItsOwnTime(t *testing.T) {
 		pass(t, time.Hour)
 		set(&u.mu, func() { u.slots = append(u.slots, again) })
 		pass(t, 30*time.Minute)
-		if len(u.dropped) != 1 {
-			t.Errorf("dropped %d times within half an hour", len(u.dropped))
+		if len(u.gone()) != 1 {
+			t.Errorf("dropped %d times within half an hour", len(u.gone()))
 		}
 	})
 }
