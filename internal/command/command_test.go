@@ -281,6 +281,36 @@ func TestAChildThatFailsEndsABlockedInput(t *testing.T) {
 	}
 }
 
+// goesOn blocks until it is closed, and then has more, as a network has that was only
+// slow.
+type goesOn struct {
+	closed chan struct{}
+	reads  int
+}
+
+func (g *goesOn) Read(p []byte) (int, error) {
+	<-g.closed
+	if g.reads++; g.reads > 100 {
+		return 0, io.EOF
+	}
+	return len(p), nil
+}
+
+func (g *goesOn) Close() error { close(g.closed); return nil }
+
+func TestWhatComesAfterTheChildsEndIsNotRead(t *testing.T) {
+	in := &goesOn{closed: make(chan struct{})}
+	c := run("err", "no", "exit", "1")
+	c.Stdin = in
+	var e *command.Error
+	if err := c.Run(t.Context()); !errors.As(err, &e) || e.Stderr != "no" {
+		t.Fatalf("got %v", err)
+	}
+	if in.reads != 1 {
+		t.Errorf("%d reads, want the one that was blocked", in.reads)
+	}
+}
+
 func TestAChildThatDoesNotWantAllOfItsInputIsReported(t *testing.T) {
 	c := run("exit", "0")
 	c.Stdin = io.LimitReader(zeros{}, 100<<20)

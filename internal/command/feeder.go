@@ -55,7 +55,10 @@ func (f *feeder) copy() {
 	buf := make([]byte, 1<<20) // the size of the pipe
 	for {
 		n, err := f.src.Read(buf)
-		if n > 0 && !f.stop.Load() {
+		if f.stop.Load() {
+			return // the child is gone: what may follow is not for it
+		}
+		if n > 0 {
 			if _, werr := f.pipe.Write(buf[:n]); werr != nil {
 				f.writeErr = werr
 				return

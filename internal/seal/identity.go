@@ -83,5 +83,19 @@ func (i *Identity) Open(rec messages.StreamRecord, sealed io.Reader) (io.Reader,
 	if !bytes.Equal(got, head) {
 		return nil, fmt.Errorf("open sealed stream %s: %w: it was sealed as another stream", rec.Stream, messages.ErrStreamMismatch)
 	}
-	return plain, nil
+	return opened{plain, sealed}, nil
+}
+
+// opened is the plaintext; Close ends a Read of sealed that blocks, if that can be.
+type opened struct {
+	io.Reader
+	sealed io.Reader
+}
+
+// Close closes what is sealed.
+func (o opened) Close() error {
+	if c, ok := o.sealed.(io.Closer); ok {
+		return c.Close()
+	}
+	return nil
 }

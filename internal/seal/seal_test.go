@@ -345,3 +345,16 @@ func BenchmarkOpen(b *testing.B) {
 		}
 	}
 }
+
+func TestClosingThePlaintextClosesWhatIsSealed(t *testing.T) {
+	a := newNode(t)
+	rec := record(a.public)
+	src := &source{Reader: bytes.NewReader(sealAll(t, rec, noise(1000)))}
+	plain, err := a.identity(t).Open(rec, src)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c, ok := plain.(io.Closer); !ok || c.Close() != nil || !src.closed {
+		t.Errorf("it is a closer: %t, what is sealed was closed: %t", ok, src.closed)
+	}
+}

@@ -46,7 +46,9 @@ type Stats struct {
 
 // Read hands the stream of rec, which Hub.Join returned for node, to sink. The
 // reader that sink gets delivers verified bytes only, and io.EOF only when the
-// stream is complete; it is not to be used after sink returned.
+// stream is complete; it is not to be used after sink returned. It is an io.Closer:
+// Close, at any time, ends a Read that blocks, and a part that is not consumed by then
+// never is.
 //
 // Read returns nil only if the stream was complete and sink read all of it and
 // returned nil. Otherwise the error wraps messages.ErrStreamCut when the stream
@@ -114,7 +116,7 @@ func newSession(r *Reader, rec messages.StreamRecord, progress func(uint64)) *se
 		s.free <- nil
 	}
 	s.acks = newAcks(func() { _ = r.js.Conn().Publish(s.hintSubject(), nil) })
-	s.out.s = s
+	s.out.s, s.out.closed = s, make(chan struct{})
 	return s
 }
 
@@ -186,7 +188,7 @@ func (s *session) leave(ctx context.Context) {
 	}
 }
 
-// output is the io.Reader that the sink gets.
+// output is the io.ReadCloser that the sink gets.
 type output struct {
 	s     *session
 	done  <-chan struct{}
@@ -195,12 +197,31 @@ type output struct {
 	parts int
 	bytes uint64
 	err   error
+
+	closed chan struct{}
+	once   sync.Once
+}
+
+// Close ends Reads, the one that blocks too: zfs recv is dead, and its reason is the
+// one that counts.
+func (o *output) Close() error {
+	o.once.Do(func() { close(o.closed) })
+	return nil
+}
+
+func (o *output) isClosed() bool {
+	select {
+	case <-o.closed:
+		return true
+	default:
+		return false
+	}
 }
 
 // Read returns verified bytes. The sink has consumed a part when it asks for
 // what comes after it.
 func (o *output) Read(p []byte) (int, error) {
-	for len(o.rest) == 0 {
+	for len(o.rest) == 0 && !o.isClosed() {
 		if o.err != nil {
 			return 0, o.err
 		}
@@ -208,6 +229,9 @@ func (o *output) Read(p []byte) (int, error) {
 			return 0, nil
 		}
 		o.advance()
+	}
+	if o.isClosed() {
+		return 0, io.ErrClosedPipe
 	}
 	n := copy(p, o.rest)
 	o.rest = o.rest[n:]
@@ -217,6 +241,7 @@ func (o *output) Read(p []byte) (int, error) {
 func (o *output) advance() {
 	o.release()
 	select {
+	case <-o.closed:
 	case <-o.done:
 		o.err = context.Canceled
 	case b, ok := <-o.s.ready:
