@@ -132,36 +132,56 @@ func (b *Bus) firstSince(ctx context.Context, s jetstream.Stream, since time.Tim
 // LastSeen tells when each node's last stored event was published: it remembers
 // nodes that are gone, which presence does not.
 func (b *Bus) LastSeen(ctx context.Context) (map[messages.NodeName]time.Time, error) {
-	out := map[messages.NodeName]time.Time{}
-	err := b.call(ctx, func(ctx context.Context) error {
-		s, err := b.js.Stream(ctx, b.names.Stream())
-		if err != nil {
-			return err
-		}
-		info, err := s.Info(ctx, jetstream.WithSubjectFilter(b.names.Events()))
-		if err != nil {
-			return err
-		}
-		for subject := range info.State.Subjects {
-			node, err := messages.ParseNodeName(subject[strings.LastIndexByte(subject, '.')+1:])
-			if err != nil {
-				continue
-			}
-			m, err := s.GetLastMsgForSubject(ctx, subject)
-			if errors.Is(err, jetstream.ErrMsgNotFound) {
-				continue // it expired in between
-			}
-			if err != nil {
-				return err
-			}
-			if m.Time.After(out[node]) {
-				out[node] = m.Time
-			}
-		}
-		return nil
-	})
+	out, err := b.lastSeen(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list who published events in cluster %s: %w", b.cfg.Cluster, err)
 	}
 	return out, nil
+}
+
+// lastSeen has a deadline for each exchange: there is one for each kind of event of
+// each node.
+func (b *Bus) lastSeen(ctx context.Context) (map[messages.NodeName]time.Time, error) {
+	var s jetstream.Stream
+	var info *jetstream.StreamInfo
+	err := b.call(ctx, func(ctx context.Context) (err error) {
+		if s, err = b.js.Stream(ctx, b.names.Stream()); err != nil {
+			return err
+		}
+		info, err = s.Info(ctx, jetstream.WithSubjectFilter(b.names.Events()))
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := map[messages.NodeName]time.Time{}
+	for subject := range info.State.Subjects {
+		node, err := messages.ParseNodeName(subject[strings.LastIndexByte(subject, '.')+1:])
+		if err != nil {
+			continue
+		}
+		at, err := b.lastAt(ctx, s, subject)
+		if err != nil {
+			return nil, err
+		}
+		if at.After(out[node]) {
+			out[node] = at
+		}
+	}
+	return out, nil
+}
+
+// lastAt is when the last message on subject was stored; zero when it expired.
+func (b *Bus) lastAt(ctx context.Context, s jetstream.Stream, subject string) (at time.Time, err error) {
+	err = b.call(ctx, func(ctx context.Context) error {
+		m, err := s.GetLastMsgForSubject(ctx, subject)
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			return nil
+		}
+		if err == nil {
+			at = m.Time
+		}
+		return err
+	})
+	return at, err
 }

@@ -1,10 +1,13 @@
 package bus
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -187,4 +190,40 @@ func TestCommonFilter(t *testing.T) {
 			}
 		}
 	}
+}
+
+// slow has an event of each of many nodes, and takes its time for one.
+type slow struct{ jetstream.JetStream }
+
+func (slow) Stream(context.Context, string) (jetstream.Stream, error) { return slowStream{}, nil }
+
+type slowStream struct{ jetstream.Stream }
+
+func (slowStream) Info(context.Context, ...jetstream.StreamInfoOpt) (*jetstream.StreamInfo, error) {
+	info := &jetstream.StreamInfo{State: jetstream.StreamState{Subjects: map[string]uint64{}}}
+	for i := range 10 {
+		info.State.Subjects[fmt.Sprintf("pgresync.main.event.verdict.db%d", i)] = 1
+	}
+	return info, nil
+}
+
+func (slowStream) GetLastMsgForSubject(ctx context.Context, _ string) (*jetstream.RawStreamMsg, error) {
+	t := time.NewTimer(time.Second)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-t.C:
+		return &jetstream.RawStreamMsg{Time: time.Now()}, nil
+	}
+}
+
+func TestLastSeenHasADeadlineForEachSubject(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &Bus{cfg: Config{Cluster: "main"}, names: messages.Subjects{Cluster: "main"}, js: slow{}}
+		seen, err := b.LastSeen(t.Context())
+		if err != nil || len(seen) != 10 {
+			t.Errorf("seen %v, %v", seen, err)
+		}
+	})
 }

@@ -68,9 +68,10 @@ func Gather(ctx context.Context, c Cluster, now time.Time) (*Facts, error) {
 	case !errors.Is(err, messages.ErrNotFound):
 		return nil, err
 	}
-	// Who may only look may be denied the stored events; what is present is shown all
-	// the same.
-	if f.Seen, err = c.LastSeen(ctx); err != nil && !errors.Is(err, messages.ErrPermission) {
+	// Who may only look may be denied the stored events, and they may not come in time;
+	// what is present is shown all the same.
+	f.Seen, err = c.LastSeen(ctx)
+	if err != nil && !errors.Is(err, messages.ErrPermission) && !errors.Is(err, messages.ErrUnavailable) {
 		return nil, err
 	}
 	f.Streams, err = c.Streams(ctx)

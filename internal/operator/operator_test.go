@@ -218,3 +218,32 @@ func TestWaitEndsWithItsContext(t *testing.T) {
 		}
 	})
 }
+
+// quiet is a cluster in which nobody is present and events do not come in time.
+type quiet struct {
+	operator.Cluster
+	err error
+}
+
+func (quiet) Nodes(context.Context) ([]messages.NodeStatus, error) { return nil, nil }
+
+func (q quiet) LastSeen(context.Context) (map[messages.NodeName]time.Time, error) { return nil, q.err }
+
+func (quiet) Lease(context.Context) (messages.Lease, uint64, error) {
+	return messages.Lease{Node: "db1"}, 1, nil
+}
+
+func (quiet) Streams(context.Context) ([]messages.StreamRecord, error) { return nil, nil }
+
+func TestGatherShowsWhatThereIsWithoutTheEvents(t *testing.T) {
+	for _, err := range []error{messages.ErrPermission, messages.ErrUnavailable} {
+		f, got := operator.Gather(t.Context(), quiet{err: err}, now)
+		if got != nil || f.Lease == nil || f.Lease.Node != "db1" {
+			t.Errorf("%v: facts %+v, error %v", err, f, got)
+		}
+	}
+	broken := errors.New("broken")
+	if _, err := operator.Gather(t.Context(), quiet{err: broken}, now); !errors.Is(err, broken) {
+		t.Errorf("got %v, want %v", err, broken)
+	}
+}
