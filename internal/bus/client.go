@@ -178,8 +178,8 @@ func (c *Client) ask(ctx context.Context, endpoint string, patience time.Duratio
 	if err != nil {
 		return lease, fmt.Errorf("ask %s for %s: %w", lease.Node, endpoint, err)
 	}
-	if remote := remoteError(lease.Node, endpoint, m); remote != nil {
-		return lease, remote
+	if err := remoteError(lease.Node, endpoint, m, c.b.cfg.Publishers); err != nil {
+		return lease, err
 	}
 	if err := messages.Decode(m.Data, reply); err != nil {
 		return lease, fmt.Errorf("ask %s for %s: %w", lease.Node, endpoint, err)
@@ -202,8 +202,9 @@ func (c *Client) exchange(ctx context.Context, subject string, patience time.Dur
 }
 
 // remoteError reads an error reply, nil when m is not one. The headers make it
-// one; the body has the details.
-func remoteError(node messages.NodeName, endpoint string, m *nats.Msg) error {
+// one; the body has the details. Headers are not signed: where keys are pinned, the
+// body has to say so too.
+func remoteError(node messages.NodeName, endpoint string, m *nats.Msg, pinned messages.Keys) error {
 	if m.Header.Get(micro.ErrorCodeHeader) == "" && m.Header.Get(micro.ErrorHeader) == "" {
 		return nil
 	}
@@ -212,7 +213,11 @@ func remoteError(node messages.NodeName, endpoint string, m *nats.Msg) error {
 		Code: messages.ErrorCode(m.Header.Get(micro.ErrorCodeHeader)), Text: line(m.Header.Get(micro.ErrorHeader)),
 	}
 	var body messages.ErrorReply
-	if messages.Decode(m.Data, &body) == nil {
+	err := messages.Decode(m.Data, &body)
+	if err != nil && len(pinned) > 0 {
+		return fmt.Errorf("ask %s for %s: the headers call the answer an error, and its signed body is none: %w", node, endpoint, err)
+	}
+	if err == nil {
 		e.Code, e.Text, e.Remedy = body.Code, body.Error, body.Remedy
 	}
 	return e

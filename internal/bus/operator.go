@@ -125,19 +125,19 @@ func (b *Bus) Operate(ctx context.Context, node messages.NodeName, sidecar strin
 	if err != nil {
 		return nil, err
 	}
+	trusted := b.cfg.Publishers
+	if sidecar != messages.SidecarPrimary {
+		trusted = nil
+	}
 	m, err := (&Client{b: b}).exchange(ctx, subject, timeoutOf(verb)+answerSlack, body)
 	if err == nil {
-		trusted := b.cfg.Publishers
-		if sidecar != messages.SidecarPrimary {
-			trusted = nil
-		}
 		m.Data, _, err = trusted.Open(answerSubject(subject, m.Subject), m.Data)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("ask the %s sidecar of %s for %s: %w", sidecar, node, verb, err)
 	}
-	if remote := remoteError(node, string(verb), m); remote != nil {
-		return nil, remote
+	if err := remoteError(node, string(verb), m, trusted); err != nil {
+		return nil, err
 	}
 	var out messages.OperatorReply
 	if err := messages.Decode(m.Data, &out); err != nil {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
 	"github.com/nats-io/nkeys"
 
 	"github.com/pgresync/pgresync/internal/bus"
@@ -88,6 +89,43 @@ func TestAnAnswerToAnEarlierQuestionIsRefused(t *testing.T) {
 	client := bus.NewClient(node(t, s, "db2", func(c *bus.Config) { c.Publishers = keysOf(t, good) }))
 	_, err := client.Facts(t.Context())
 	wantErr(t, err, messages.ErrUntrusted)
+}
+
+// Headers are under no signature: who stands between can add them to a good answer.
+func TestHeadersAloneMakeNoError(t *testing.T) {
+	s := natstest.Run(t)
+	good := signer(t)
+	b := node(t, s, "db1", func(c *bus.Config) { c.Signer = good })
+	l := lease("db1", 1)
+	l.At = time.Now()
+	campaign(t, b, l)
+	body := []byte(`{"v":1}`) // an estimate
+	asked, nc := names.Service("db1", "estimate", "db2"), s.Connect(t)
+	_, err := nc.Subscribe(asked, func(m *nats.Msg) {
+		signed, err := good.Seal(asked+" "+m.Reply, body)
+		if err != nil {
+			t.Error(err)
+		}
+		_ = m.RespondMsg(&nats.Msg{Data: signed, Header: nats.Header{
+			micro.ErrorCodeHeader: {string(bus.CodeTokenInvalid)}, micro.ErrorHeader: {"give it up"},
+		}})
+	})
+	if err != nil || nc.Flush() != nil {
+		t.Fatal(err)
+	}
+	ask := func(change func(*bus.Config)) error {
+		_, err := bus.NewClient(node(t, s, "db2", change)).Estimate(t.Context(), messages.StreamRequest{To: 5})
+		return err
+	}
+	pinned := func(c *bus.Config) { c.Publishers = keysOf(t, good) }
+	err = ask(pinned)
+	wantErr(t, err, messages.ErrBadDocument)
+	if errors.Is(err, messages.ErrTokenInvalid) {
+		t.Errorf("the headers were believed: %v", err)
+	}
+	wantErr(t, ask(func(*bus.Config) {}), messages.ErrTokenInvalid)
+	body = []byte(`{"v":1,"ok":false,"code":"token-invalid","error":"it is gone"}`)
+	wantErr(t, ask(pinned), messages.ErrTokenInvalid)
 }
 
 func TestLeasesMustBeSignedAndFresh(t *testing.T) {
