@@ -71,6 +71,7 @@ func (b *Bus) Campaign(ctx context.Context, l messages.Lease) (uint64, error) {
 	for range 3 {
 		var rev uint64
 		if rev, err = b.campaignOnce(ctx, l, body); err == nil {
+			b.learnLeaseTTL(ctx)
 			return rev, nil
 		}
 		if !errors.Is(err, jetstream.ErrKeyExists) && !errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
@@ -78,6 +79,18 @@ func (b *Bus) Campaign(ctx context.Context, l messages.Lease) (uint64, error) {
 		}
 	}
 	return 0, fmt.Errorf("take the lease of cluster %s for node %s: %w: other nodes keep changing it: %w", b.cfg.Cluster, l.Node, messages.ErrRefused, err)
+}
+
+// learnLeaseTTL looks at the bucket of a new term: it may have been lost and made again
+// by a node that is configured otherwise. Without an answer what was known holds.
+func (b *Bus) learnLeaseTTL(ctx context.Context) {
+	_ = b.call(ctx, func(ctx context.Context) error {
+		s, err := b.js.Stream(ctx, "KV_"+b.names.Bucket())
+		if err == nil {
+			b.setLeaseTTL(s.CachedInfo().Config.MaxAge)
+		}
+		return err
+	})
 }
 
 func (b *Bus) campaignOnce(ctx context.Context, l messages.Lease, body []byte) (rev uint64, err error) {

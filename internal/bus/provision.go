@@ -116,8 +116,11 @@ func (b *Bus) try(ctx context.Context, f func(ctx context.Context) error) error 
 func (b *Bus) recreate(ctx context.Context) (any bool) {
 	for _, r := range b.resources() {
 		_ = b.call(ctx, func(ctx context.Context) error {
-			_, created, err := b.lookOrCreate(ctx, r.want)
+			have, created, err := b.lookOrCreate(ctx, r.want)
 			any = any || created
+			if err == nil && r.name == b.names.Bucket() {
+				b.setLeaseTTL(have.MaxAge) // another node's, perhaps, that was faster
+			}
 			return err // the caller has the error that matters
 		})
 	}
@@ -195,14 +198,19 @@ func (b *Bus) bucketResource(name, what string, ttl time.Duration) resource {
 		name, ttl, b.cfg.Storage, want.Replicas, want.MaxBytes)}
 }
 
+// setLeaseTTL is for the bucket's own value; one without a TTL is refused by Provision.
 func (b *Bus) setLeaseTTL(ttl time.Duration) {
+	if ttl <= 0 {
+		return
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.ttl = ttl
 }
 
 // LeaseTTL is how long a lease lives without renewal: the bucket's own value
-// once Provision has seen it. Renew every third of it.
+// once Provision has seen it, which changes when the bucket is lost and made again.
+// Renew every third of it.
 func (b *Bus) LeaseTTL() time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -172,3 +172,26 @@ func TestWhatWasLostIsMadeAgain(t *testing.T) {
 	pub(t, s, names.TriggerResync("db2"), "")
 	receive(t, commands, "the trigger")
 }
+
+// The bucket that was lost is made again by whoever is first, with its TTL; the others
+// count with that.
+func TestLeaseTTLIsThatOfTheBucketMadeAgain(t *testing.T) {
+	s := natstest.Run(t)
+	memory := func(ttl time.Duration) func(*bus.Config) {
+		return func(c *bus.Config) { c.Storage, c.LeaseTTL = "memory", ttl }
+	}
+	b, other := node(t, s, "db1", memory(45*time.Second)), node(t, s, "db2", memory(20*time.Second))
+	campaign(t, b, lease("db1", 1))
+	if b.LeaseTTL() != 45*time.Second || other.LeaseTTL() != 45*time.Second {
+		t.Fatalf("TTLs are %s and %s, want that of the first", b.LeaseTTL(), other.LeaseTTL())
+	}
+	s.Restart()
+	natstest.Eventually(t, patience, "the other to write", func() error { return other.PutStream(t.Context(), record(5)) })
+	if got := other.LeaseTTL(); got != 20*time.Second {
+		t.Errorf("the one that made the bucket counts with %s", got)
+	}
+	natstest.Eventually(t, patience, "the lease", func() error { _, err := b.Campaign(t.Context(), lease("db1", 1)); return err })
+	if got := b.LeaseTTL(); got != 20*time.Second {
+		t.Errorf("the one that found it counts with %s", got)
+	}
+}

@@ -50,11 +50,16 @@ func orUnknown(err error) error {
 // node goes on or off duty.
 func (d *duty) run(ctx context.Context, changed func(on bool)) error {
 	defer d.resign(ctx)
-	tick := time.NewTicker(max(d.cfg.LeaseTTL/5, 200*time.Millisecond))
+	every := d.every()
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	was := false
 	for {
 		is := d.refresh(ctx)
+		if e := d.every(); e != every {
+			every = e
+			tick.Reset(e)
+		}
 		if is != was {
 			changed(is)
 			was = is
@@ -67,8 +72,20 @@ func (d *duty) run(ctx context.Context, changed func(on bool)) error {
 	}
 }
 
+// ttl is the bucket's own where that is known: one that was lost may have been made
+// again by a node with another setting.
+func (d *duty) ttl() time.Duration {
+	if l, ok := d.lease.(interface{ LeaseTTL() time.Duration }); ok {
+		return l.LeaseTTL()
+	}
+	return d.cfg.LeaseTTL
+}
+
+// every is between two renewals.
+func (d *duty) every() time.Duration { return max(d.ttl()/5, 200*time.Millisecond) }
+
 func (d *duty) refresh(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(ctx, d.cfg.LeaseTTL/2)
+	ctx, cancel := context.WithTimeout(ctx, d.ttl()/2)
 	defer cancel()
 	asked := d.now()
 	id, err := d.db.Identity(ctx)
@@ -91,7 +108,7 @@ func (d *duty) refresh(ctx context.Context) bool {
 	defer d.mu.Unlock()
 	d.revision, d.role, d.why = rev, id.Role, nil
 	// Counted from before the request: the server's clock started later.
-	d.until = asked.Add(d.cfg.LeaseTTL)
+	d.until = asked.Add(d.ttl())
 	return true
 }
 

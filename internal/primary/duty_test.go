@@ -104,6 +104,44 @@ func TestDutyIsHeldWhileTheLeaseIsRenewed(t *testing.T) {
 	})
 }
 
+// remade is a bucket that was made again, with another TTL.
+type remade struct {
+	fakeLeases
+	ttl time.Duration
+}
+
+func (r *remade) LeaseTTL() time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.ttl
+}
+
+func TestDutyCountsWithTheTTLOfTheBucket(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		db := &fakeDatabase{id: messages.Identity{SystemID: 1, Role: messages.RolePrimary, Timeline: messages.TimelineHistory{Current: 1}}}
+		l := &remade{ttl: time.Minute}
+		d := &duty{cfg: Config{Node: "db1", LeaseTTL: time.Minute}, db: db, lease: l, now: time.Now, log: zerolog.Nop()}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- d.run(ctx, func(bool) {}) }()
+		pass(t, time.Second)
+		set(&l.mu, func() { l.ttl = 5 * time.Second })
+		pass(t, 13*time.Second) // the next renewal, by the old one
+		set(&l.mu, func() { l.err = messages.ErrUnavailable })
+		pass(t, 6*time.Second)
+		if _, err := d.on(); !errors.Is(err, messages.ErrNotPrimary) {
+			t.Errorf("on duty when the lease has run out: %v", err)
+		}
+		set(&l.mu, func() { l.err = nil })
+		pass(t, 2*time.Second) // a fifth of the new one
+		if _, err := d.on(); err != nil {
+			t.Errorf("not renewed at the new pace: %v", err)
+		}
+		cancel()
+		<-done
+	})
+}
+
 func TestDutyEndsAtOnceWhenPostgreSQLIsAStandby(t *testing.T) {
 	onDuty(t, func(d *duty, db *fakeDatabase, l *fakeLeases) {
 		set(&db.mu, func() { db.id.Role = messages.RoleStandby })
