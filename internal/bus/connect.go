@@ -37,6 +37,8 @@ type Bus struct {
 	mu      sync.Mutex
 	buckets map[string]jetstream.KeyValue
 	ttl     time.Duration
+	// reported are the keys of records that are not where they belong.
+	reported map[string]bool
 }
 
 // link is one connection and what must be released with it.
@@ -58,7 +60,7 @@ func Connect(ctx context.Context, cfg Config) (*Bus, error) {
 	}
 	b := &Bus{
 		cfg: cfg, names: messages.Subjects{Cluster: cfg.Cluster},
-		buckets: map[string]jetstream.KeyValue{}, ttl: cfg.LeaseTTL,
+		buckets: map[string]jetstream.KeyValue{}, ttl: cfg.LeaseTTL, reported: map[string]bool{},
 	}
 	if err := b.open(ctx); err != nil {
 		b.Close()

@@ -65,11 +65,12 @@ func (b *Bus) get(ctx context.Context, bucket, key string) (e jetstream.KeyValue
 // stream for its subjects instead of using KeyValue.Keys: a watcher needs the
 // right to create consumers, and pauses for 19 s over a restart of the server.
 // Documents that do not decode are reported and left out, so that one node with
-// a newer version does not hide the others.
+// a newer version does not hide the others; so are those that are not at the key that
+// they name, as whose only its writer's permissions vouch for.
 func list[T any, P interface {
 	*T
 	messages.Document
-}](ctx context.Context, b *Bus, bucket, prefix string) ([]T, error) {
+}](ctx context.Context, b *Bus, bucket, prefix string, place func(P) (messages.ClusterName, string)) ([]T, error) {
 	keys, err := b.keys(ctx, bucket, prefix)
 	if err != nil {
 		return nil, fmt.Errorf("list %s* in %s: %w", prefix, bucket, err)
@@ -88,9 +89,30 @@ func list[T any, P interface {
 			b.cfg.OnAsyncError(fmt.Errorf("record %s in %s left out: %w", key, bucket, err))
 			continue
 		}
+		if cluster, of := place(P(&d)); cluster != b.cfg.Cluster || of != key {
+			b.misplaced(bucket, key, cluster, of)
+			continue
+		}
 		out = append(out, d)
 	}
 	return out, nil
+}
+
+// mostReported bounds what is remembered of records that were reported.
+const mostReported = 256
+
+// misplaced reports, once, a record that somebody else may have written.
+func (b *Bus) misplaced(bucket, key string, cluster messages.ClusterName, of string) {
+	b.mu.Lock()
+	seen := b.reported[key]
+	if len(b.reported) >= mostReported {
+		clear(b.reported)
+	}
+	b.reported[key] = true
+	b.mu.Unlock()
+	if !seen {
+		b.cfg.OnAsyncError(fmt.Errorf("record %s in %s left out: %w: it says that it is %s of cluster %q", key, bucket, messages.ErrBadDocument, of, cluster))
+	}
 }
 
 func (b *Bus) keys(ctx context.Context, bucket, prefix string) ([]string, error) {

@@ -14,7 +14,9 @@ func (b *Bus) PutStatus(ctx context.Context, s messages.NodeStatus) error {
 
 // Nodes lists the sidecars that are present, by node and sidecar.
 func (b *Bus) Nodes(ctx context.Context) ([]messages.NodeStatus, error) {
-	return list[messages.NodeStatus](ctx, b, b.names.PresenceBucket(), "node.")
+	return list(ctx, b, b.names.PresenceBucket(), "node.", func(s *messages.NodeStatus) (messages.ClusterName, string) {
+		return s.Cluster, messages.NodeKey(s.Node, s.Sidecar)
+	})
 }
 
 // PutStream writes a stream's record. It vanishes LeaseTTL after the last time:
@@ -26,5 +28,7 @@ func (b *Bus) PutStream(ctx context.Context, r messages.StreamRecord) error {
 
 // Streams lists the records of streams, by id.
 func (b *Bus) Streams(ctx context.Context) ([]messages.StreamRecord, error) {
-	return list[messages.StreamRecord](ctx, b, b.names.Bucket(), "stream.")
+	return list(ctx, b, b.names.Bucket(), "stream.", func(r *messages.StreamRecord) (messages.ClusterName, string) {
+		return r.Cluster, messages.StreamKey(r.Stream)
+	})
 }

@@ -81,6 +81,59 @@ func TestPresenceOfANewerBuildDoesNotHideTheOthers(t *testing.T) {
 	}
 }
 
+// The publisher keeps what a record names: it counts only where its node may write.
+func TestRecordsAtAnothersKeyAreLeftOut(t *testing.T) {
+	var seen faults
+	s := natstest.Run(t)
+	b := node(t, s, "db1", reportTo(&seen))
+	elsewhere := status("db2", "secondary")
+	elsewhere.Cluster = "other"
+	of, err := messages.Encode(&elsewhere)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.PutStatus(t.Context(), status("db3", "secondary")); err != nil {
+		t.Fatal(err)
+	}
+	js := s.JetStream(t)
+	nodes, err := js.KeyValue(t.Context(), names.PresenceBucket())
+	if err != nil {
+		t.Fatal(err)
+	}
+	honest, err := nodes.Get(t.Context(), messages.NodeKey("db3", "secondary"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key, body := range map[string][]byte{messages.NodeKey("db4", "secondary"): honest.Value(), messages.NodeKey("db2", "secondary"): of} {
+		if _, err := nodes.Put(t.Context(), key, body); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 {
+		if got := present(t, b); !slices.Equal(got, []string{"db3/secondary"}) {
+			t.Errorf("got %v", got)
+		}
+	}
+	if n := seen.count(messages.ErrBadDocument); n != 2 {
+		t.Errorf("%d reports, want one for each record", n)
+	}
+
+	r := record(5)
+	if of, err = messages.Encode(&r); err != nil {
+		t.Fatal(err)
+	}
+	state, err := js.KeyValue(t.Context(), names.Bucket())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := state.Put(t.Context(), messages.StreamKey(record(6).Stream), of); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := b.Streams(t.Context()); err != nil || len(got) != 0 {
+		t.Errorf("got %+v, %v", got, err)
+	}
+}
+
 func TestPresenceIsWrittenAgainAfterARestart(t *testing.T) {
 	s := natstest.Run(t)
 	b := node(t, s, "db1")
