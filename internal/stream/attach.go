@@ -28,7 +28,7 @@ type attached struct {
 func (u *upload) pin() bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.over || !u.ledger.joinable() {
+	if u.over || u.losses != u.store.losses.Load() || !u.ledger.joinable() {
 		return false
 	}
 	u.pins++
@@ -69,6 +69,12 @@ func (u *upload) attach(ctx context.Context, node messages.NodeName) error {
 		MaxDeliver:        -1,
 		InactiveThreshold: max(consumerIdle, 2*u.store.cfg.ReaderGrace),
 	})
+	if isLost(err) {
+		// With the announcements all that was uploaded is gone. Who asks again gets an
+		// upload of its own, for which they are made again.
+		u.update(func() { u.over = true })
+		err = fmt.Errorf("%w: %w", messages.ErrUnavailable, err)
+	}
 	if err != nil {
 		return fmt.Errorf("create a consumer for node %s: %w", node, err)
 	}
@@ -77,13 +83,19 @@ func (u *upload) attach(ctx context.Context, node messages.NodeName) error {
 	return nil
 }
 
-// detach forgets a reader and removes its consumer.
-func (u *upload) detach(ctx context.Context, node messages.NodeName) {
-	name := u.consumerOf(node)
-	if name == "" {
+// detach forgets a reader and removes its consumer, unless it has been attached again
+// meanwhile, with another one.
+func (u *upload) detach(ctx context.Context, node messages.NodeName, name string) {
+	found := false
+	u.update(func() {
+		if r := u.readers[node]; r != nil && r.consumer == name {
+			delete(u.readers, node)
+			found = true
+		}
+	})
+	if !found {
 		return
 	}
-	u.update(func() { delete(u.readers, node) })
 	u.nudge()
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -140,10 +152,10 @@ func (u *upload) mind(ctx context.Context, abort context.CancelCauseFunc) {
 		case <-u.nudged:
 		}
 		// A time without a server is no reader's fault: one interval is the most that
-		// counts as waiting.
-		elapsed := min(time.Since(polled), 2*pollInterval)
+		// counts as its waiting.
+		elapsed := time.Since(polled)
 		polled = time.Now()
-		u.look(ctx, elapsed)
+		u.look(ctx, min(elapsed, 2*pollInterval))
 		if u.deserted() {
 			abort(errNoReader)
 		}
@@ -163,10 +175,13 @@ func (u *upload) look(ctx context.Context, elapsed time.Duration) {
 		u.poll(ctx, node, elapsed)
 	}
 	u.mu.Lock()
-	slow := u.hinder(elapsed)
+	slow := map[messages.NodeName]string{}
+	for _, node := range u.hinder(elapsed) {
+		slow[node] = u.readers[node].consumer
+	}
 	u.mu.Unlock()
-	for _, node := range slow {
-		u.detach(ctx, node)
+	for node, name := range slow {
+		u.detach(ctx, node, name)
 	}
 }
 
@@ -206,7 +221,7 @@ func (u *upload) poll(ctx context.Context, node messages.NodeName, elapsed time.
 	}
 	u.mu.Unlock()
 	if drop {
-		u.detach(ctx, node)
+		u.detach(ctx, node, name)
 	}
 }
 

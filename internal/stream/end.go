@@ -3,6 +3,8 @@ package stream
 import (
 	"context"
 	"errors"
+	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -35,18 +37,54 @@ func (u *upload) finish(ctx context.Context, cause error) {
 	if cause != nil {
 		end.Error = cause.Error()
 	}
-	if ctx.Err() != nil {
+	stopped := ctx.Err() != nil
+	if stopped {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 		defer cancel()
 	}
-	var seq uint64
-	err := u.persist(ctx, func() (err error) {
-		seq, err = u.store.publish(ctx, u.store.ns.StreamEnd(u.spec.Stream, u.attempt()), string(u.attempt())+"-end", &end)
+	seq, err := u.publishEnd(ctx, &end)
+	switch {
+	case err == nil:
+		u.update(func() { u.endSeq = seq })
+	case !stopped && ctx.Err() == nil:
+		u.endless(ctx, err)
+	}
+}
+
+// publishEnd does not wait for announcements that are gone: their readers' places
+// are, too. It asks more than once, since a server that starts may not know its
+// streams yet.
+func (u *upload) publishEnd(ctx context.Context, end *messages.StreamEnd) (seq uint64, err error) {
+	missing := 0
+	err = u.persistAfterwards(ctx, func() (err error) {
+		seq, err = u.store.publish(ctx, u.store.ns.StreamEnd(u.spec.Stream, u.attempt()), string(u.attempt())+"-end", end)
+		if !u.store.lost(ctx, err) {
+			missing = 0
+		} else if missing++; missing >= goneThreshold {
+			return fmt.Errorf("%w: %w", errGaveUp, err)
+		}
 		return err
 	})
-	if err == nil {
-		u.update(func() { u.endSeq = seq })
+	return seq, err
+}
+
+// endless gives up an upload whose end cannot be told: no reader would ever learn that
+// nothing more comes, and each side would take the other for alive.
+func (u *upload) endless(ctx context.Context, why error) {
+	readers := map[messages.NodeName]string{}
+	u.update(func() {
+		u.over = true
+		u.endSeq = math.MaxUint64 // who was joining meanwhile does not reach it, and is detached for standing still
+		if u.rec.State == messages.StreamComplete {
+			u.rec.State, u.rec.Error = messages.StreamFailed, "its end cannot be told: "+why.Error()
+		}
+		for node, r := range u.readers {
+			readers[node] = r.consumer
+		}
+	})
+	for node, name := range readers {
+		u.detach(ctx, node, name)
 	}
 }
 
@@ -98,13 +136,14 @@ func (u *upload) evict(idle bool) (ok bool) {
 	return true
 }
 
-// remove takes everything of the upload out of JetStream.
+// remove takes everything of the upload out of JetStream. What it cannot remove in
+// time is left to the next sweep.
 func (u *upload) remove(ctx context.Context) {
 	u.mu.Lock()
 	parts := u.ledger.parts
 	u.mu.Unlock()
 	u.giveUpParts(parts)
-	_ = u.persist(ctx, func() error {
+	_ = u.persistAfterwards(ctx, func() error {
 		u.sweepGarbage(ctx, true)
 		errs := []error{
 			u.store.purge(ctx, u.store.ns.PartsStream(), u.store.ns.StreamParts(u.spec.Stream, u.attempt())),
@@ -123,6 +162,9 @@ func (u *upload) remove(ctx context.Context) {
 // removal may not have come.
 func (u *upload) deleteConsumers(ctx context.Context) error {
 	names, err := u.store.consumerNames(ctx)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil
+	}
 	errs := []error{err}
 	for _, name := range names {
 		if strings.HasPrefix(name, consumersOf(u.attempt())) {
@@ -136,7 +178,7 @@ func (u *upload) deleteConsumer(ctx context.Context, name string) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	err := u.store.js.DeleteConsumer(ctx, u.store.ns.PartsStream(), name)
-	if errors.Is(err, jetstream.ErrConsumerNotFound) {
+	if isGone(err) {
 		return nil
 	}
 	return err

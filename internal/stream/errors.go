@@ -15,6 +15,15 @@ var ErrBadPart = errors.New("stored part does not match its announcement")
 // errNoReader ends an upload that nobody reads any more.
 var errNoReader = errors.New("no reader is left")
 
+// errGaveUp ends what is repeated after a transfer and does not come about.
+var errGaveUp = errors.New("given up")
+
+// isLost is what a stream looks like that is not there: a server that lost its store
+// says so, or nobody takes what is published.
+func isLost(err error) bool {
+	return errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrNoStreamResponse)
+}
+
 // API error codes that nats.go has no name for (nats-server errors.json).
 const (
 	codeStreamInvalidConfig    jetstream.ErrorCode = 10052

@@ -98,7 +98,7 @@ func (h *Hub) Run(ctx context.Context) error {
 // for one until ctx is done, first come first served; its error wraps
 // messages.ErrQueued and messages.ErrUnavailable then, and a reader that joins
 // again soon finds its place in the queue. ErrUnavailable alone says that the hub
-// is not running.
+// is not running, or that JetStream has lost what a stream needs.
 //
 // A node receives a dataset once at a time: by joining a stream of a dataset it
 // leaves all others of the same dataset.
@@ -107,6 +107,10 @@ func (h *Hub) Join(ctx context.Context, spec Spec, reader messages.NodeName,
 ) (messages.StreamRecord, error) {
 	// Before there is a place: what the reader left behind may be what takes it.
 	h.leaveOthers(ctx, spec, reader, nil)
+	// A server may have lost its store since the start, and with it all that is uploaded.
+	if err := h.store.recreate(ctx); err != nil {
+		return messages.StreamRecord{}, fmt.Errorf("join stream %s: %w", spec.Stream, err)
+	}
 	u, err := h.claim(ctx, spec, reader, open)
 	if err != nil {
 		return messages.StreamRecord{}, fmt.Errorf("join stream %s: %w", spec.Stream, err)
@@ -237,7 +241,7 @@ func (h *Hub) broadcast() {
 func (h *Hub) leaveOthers(ctx context.Context, spec Spec, reader messages.NodeName, joined *upload) {
 	for _, u := range h.list() {
 		if u != joined && u.spec.Dataset == spec.Dataset && (joined != nil || u.spec.Stream != spec.Stream) {
-			u.detach(ctx, reader)
+			u.detach(ctx, reader, u.consumerOf(reader))
 		}
 	}
 }

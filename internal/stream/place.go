@@ -193,7 +193,23 @@ func (u *upload) announce(ctx context.Context, part messages.Part) error {
 	return nil
 }
 
-// persist repeats f until it succeeds or ctx is done, and keeps the latest
+// persistAfterwards is persist for what comes after a transfer, which no watchdog
+// bounds: it gives up after the same times.
+func (u *upload) persistAfterwards(ctx context.Context, f func() error) error {
+	p := newPatience(u.store.cfg, u.store.conn)
+	return u.persist(ctx, func() error {
+		err := f()
+		if err == nil {
+			return nil
+		}
+		if enough := p.check(err); enough != nil {
+			return fmt.Errorf("%w: %w", errGaveUp, enough)
+		}
+		return err
+	})
+}
+
+// persist repeats f until it succeeds, gives up or ctx is done, and keeps the latest
 // error in the record in between.
 func (u *upload) persist(ctx context.Context, f func() error) error {
 	var b backoff
@@ -205,7 +221,7 @@ func (u *upload) persist(ctx context.Context, f func() error) error {
 		if err == nil && b != (backoff{}) {
 			u.trouble("")
 		}
-		if err == nil || errors.Is(err, messages.ErrBadDocument) {
+		if err == nil || errors.Is(err, messages.ErrBadDocument) || errors.Is(err, errGaveUp) {
 			return err
 		}
 		u.trouble(err.Error())

@@ -71,15 +71,12 @@ func (s *Store) partsConfig() jetstream.StreamConfig {
 func (s *Store) ensure(ctx context.Context, want jetstream.StreamConfig, check func(jetstream.StreamConfig) error) error {
 	ctx, cancel := context.WithTimeout(ctx, 4*callTimeout)
 	defer cancel()
-	h, err := s.js.Stream(ctx, want.Name)
+	h, err := s.lookOrCreate(ctx, want)
 	switch {
-	case errors.Is(err, jetstream.ErrStreamNotFound) && s.cfg.Provision:
-		h, err = s.create(ctx, want)
 	case errors.Is(err, jetstream.ErrStreamNotFound):
 		return fmt.Errorf("JetStream stream %s: %w: create it, or allow provisioning", want.Name, messages.ErrNotFound)
 	case err == nil && s.cfg.Provision && outdated(h.CachedInfo().Config, want, check):
-		want.PersistMode = h.CachedInfo().Config.PersistMode // it cannot be changed
-		h, err = s.js.UpdateStream(ctx, want)
+		h, err = s.js.UpdateStream(ctx, raised(h.CachedInfo().Config, want))
 	}
 	if err != nil {
 		return fmt.Errorf("provision JetStream stream %s: %w%s", want.Name, err, remedy(err, want))
@@ -87,16 +84,66 @@ func (s *Store) ensure(ctx context.Context, want jetstream.StreamConfig, check f
 	if err := check(h.CachedInfo().Config); err != nil {
 		return fmt.Errorf("JetStream stream %s does not fit: %w", want.Name, err)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.streams[want.Name] = h
+	s.keep(want.Name, h)
 	return nil
 }
 
-// outdated tells whether what we made is not what is wanted now.
+// recreate makes what was lost with its server, and alters nothing. Without
+// Config.Provision it is the operator's to do.
+func (s *Store) recreate(ctx context.Context) error {
+	if !s.cfg.Provision {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 4*callTimeout)
+	defer cancel()
+	for _, want := range []jetstream.StreamConfig{s.bucketConfig(), s.partsConfig()} {
+		h, err := s.lookOrCreate(ctx, want)
+		if err != nil {
+			return fmt.Errorf("%w: look for JetStream stream %s, or make it again: %w%s", messages.ErrUnavailable, want.Name, err, remedy(err, want))
+		}
+		s.keep(want.Name, h)
+	}
+	return nil
+}
+
+func (s *Store) lookOrCreate(ctx context.Context, want jetstream.StreamConfig) (jetstream.Stream, error) {
+	h, err := s.js.Stream(ctx, want.Name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) && s.cfg.Provision {
+		h, err = s.create(ctx, want)
+		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another node was faster
+			h, err = s.js.Stream(ctx, want.Name)
+		}
+	}
+	return h, err
+}
+
+// keep remembers a stream, and notices that it is not the one it was.
+func (s *Store) keep(name string, h jetstream.Stream) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if old := s.streams[name]; old != nil && !old.CachedInfo().Created.Equal(h.CachedInfo().Created) {
+		s.losses.Add(1)
+	}
+	s.streams[name] = h
+}
+
+// outdated tells whether what we made is not what is wanted now. More than that is no
+// reason: every node asks when it starts, and the one that publishes may be
+// configured for it.
 func outdated(got, want jetstream.StreamConfig, check func(jetstream.StreamConfig) error) bool {
-	return check(got) != nil || got.Replicas != want.Replicas || got.Storage != want.Storage ||
-		got.Compression != want.Compression || got.MaxBytes != want.MaxBytes
+	return check(got) != nil || got.Replicas < want.Replicas || got.Storage != want.Storage ||
+		got.Compression != want.Compression || got.MaxBytes > 0 && got.MaxBytes < want.MaxBytes
+}
+
+// raised is want where that is more than there is.
+func raised(got, want jetstream.StreamConfig) jetstream.StreamConfig {
+	want.PersistMode = got.PersistMode // it cannot be changed
+	want.Replicas = max(got.Replicas, want.Replicas)
+	if got.MaxBytes <= 0 {
+		want.MaxBytes = got.MaxBytes
+	}
+	want.MaxBytes = max(got.MaxBytes, want.MaxBytes)
+	return want
 }
 
 // create falls back to the ordinary persistence where the server refuses the

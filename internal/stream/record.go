@@ -17,7 +17,7 @@ func newUpload(s *Store, spec Spec, open func(context.Context) (io.ReadCloser, e
 		opened: make(chan struct{}), nudged: make(chan struct{}, 1), changed: make(chan struct{}),
 		readers: map[messages.NodeName]*attached{}, nuids: map[string]bool{},
 		flight: newFlight(s.cfg.InFlight), victims: make(chan retained),
-		pins: 1,
+		pins: 1, losses: s.losses.Load(),
 		rec: messages.StreamRecord{
 			V: messages.Version, Stream: spec.Stream, Cluster: s.cfg.Cluster, Node: spec.Node,
 			Dataset: spec.Dataset, To: spec.To, From: spec.From, Flags: spec.Flags, Recipients: spec.Recipients, Resumed: spec.Resumed,

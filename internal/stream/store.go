@@ -2,8 +2,10 @@ package stream
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -23,6 +25,9 @@ type Store struct {
 	// limit is shared by all uploads.
 	limit  *limiter
 	totals totals
+	// losses is how often bucket or announcements were found to be made anew: what was
+	// stored before is gone.
+	losses atomic.Uint64
 
 	mu      sync.Mutex
 	streams map[string]jetstream.Stream
@@ -82,15 +87,18 @@ func (s *Store) stream(ctx context.Context, name string) (jetstream.Stream, erro
 }
 
 // purge removes what is stored on subject; without tombstones, which would
-// stay for ever (nats.go#1243).
+// stay for ever (nats.go#1243). Of a stream that is gone nothing is left to remove.
 func (s *Store) purge(ctx context.Context, stream, subject string) error {
 	h, err := s.stream(ctx, stream)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	if err := h.Purge(ctx, jetstream.WithPurgeSubject(subject)); err != nil {
+	if err := h.Purge(ctx, jetstream.WithPurgeSubject(subject)); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
 		return fmt.Errorf("purge %s of stream %s: %w", subject, stream, err)
 	}
 	return nil
@@ -136,6 +144,18 @@ func (s *Store) publish(ctx context.Context, subject, id string, doc messages.Do
 	default:
 		return 0, fmt.Errorf("publish %s: %w", subject, err)
 	}
+}
+
+// lost reports whether err means that the stream of announcements is not there.
+// Without an answer it may only have no leader, for a moment.
+func (s *Store) lost(ctx context.Context, err error) bool {
+	if !isLost(err) {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	_, err = s.js.Stream(ctx, s.ns.PartsStream())
+	return errors.Is(err, jetstream.ErrStreamNotFound)
 }
 
 func (s *Store) stored(ctx context.Context, subject string) (uint64, error) {

@@ -19,8 +19,12 @@ import (
 // names that are not ours are left alone.
 //
 // A live upload of this hub registers its names before it uses them, and they are
-// asked for after the listings, so that nothing of it looks dead.
+// asked for after the listings, so that nothing of it looks dead. What was lost with
+// its server is made again first.
 func (h *Hub) Sweep(ctx context.Context, onDuty func() error) error {
+	if err := h.store.recreate(ctx); err != nil {
+		return err
+	}
 	s := sweeper{h.store, onDuty}
 	objects, err := s.counts(ctx, s.bucketStream(), s.metaPrefix()+">")
 	if err != nil {

@@ -50,6 +50,7 @@ type upload struct {
 	endSeq  uint64 // 0 until the end was published
 	evicted bool   // another upload wants the place
 	over    bool   // nobody may join any more
+	losses  uint64 // the store's when this began
 }
 
 // leftover is an object that was given up and may have chunks in flight;
@@ -76,7 +77,7 @@ func (u *upload) run(ctx context.Context) {
 	stop()
 	wg.Wait()
 	unsubscribe()
-	if ctx.Err() == nil {
+	if ctx.Err() == nil && u.openErr == nil {
 		u.remove(ctx)
 	}
 }
