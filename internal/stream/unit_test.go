@@ -6,10 +6,14 @@ import (
 	"crypto/sha256"
 	"errors"
 	"io"
+	"sync"
 	"testing"
 	"testing/iotest"
+	"testing/synctest"
 	"time"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"pgregory.net/rapid"
 
 	"github.com/pgresync/pgresync/messages"
@@ -202,6 +206,66 @@ func TestStandstillCountsWhatNobodyElseIsToBlameFor(t *testing.T) {
 	}
 	if err := s.check(cfg, second, 100, false, false); err == nil {
 		t.Error("more than a minute without a connection passes")
+	}
+}
+
+// Without a connection no reader can say that it took something, and no window is
+// worth a snapshot for ever.
+func TestStandstillCountsACutWhilePaused(t *testing.T) {
+	cfg := Config{StallTimeout: 10 * time.Second, CutTimeout: time.Minute}
+	var s standstill
+	for range 60 {
+		if err := s.check(cfg, time.Second, 0, false, true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.check(cfg, time.Second, 0, false, true); err == nil {
+		t.Error("more than a minute without a connection passes")
+	}
+	if err := s.check(cfg, time.Second, 0, true, true); err != nil {
+		t.Errorf("back, and waiting for readers: %v", err)
+	}
+}
+
+// silent is a JetStream that lets every look at a consumer wait for its deadline.
+type silent struct{ jetstream.JetStream }
+
+func (silent) Consumer(ctx context.Context, _, _ string) (jetstream.Consumer, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// The calls that nobody answers are part of the time, and no reader's fault.
+func TestTimeIsCountedWhileTheServerIsAsked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := Config{Cluster: "main", StallTimeout: time.Minute, CutTimeout: time.Minute, ReaderGrace: time.Hour}
+		u := newUpload(&Store{cfg: cfg, js: silent{}, conn: &nats.Conn{}}, Spec{}, nil, nil)
+		u.readers["db2"] = &attached{consumer: "a"}
+		u.readers["db3"] = &attached{consumer: "b"}
+		minding, stop := context.WithCancel(t.Context())
+		transferring, abort := context.WithCancelCause(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() { u.mind(minding, abort) })
+		began := time.Now()
+		<-transferring.Done()
+		if took := time.Since(began); took > 2*time.Minute {
+			t.Errorf("it took %s to notice a minute: %v", took, context.Cause(transferring))
+		}
+		if r := u.readers["db2"]; r == nil || r.stalled > 0 {
+			t.Errorf("the reader is blamed: %+v", r)
+		}
+		stop()
+		wg.Wait()
+	})
+}
+
+// What was found out about a reader's consumer is not held against its next one.
+func TestReaderThatCameBackIsNotDetachedForItsPast(t *testing.T) {
+	u := newUpload(&Store{}, Spec{}, nil, nil)
+	u.readers["db2"] = &attached{consumer: "new"}
+	u.detach(t.Context(), "db2", "old")
+	if u.consumerOf("db2") != "new" {
+		t.Error("the new consumer is gone with the old one")
 	}
 }
 

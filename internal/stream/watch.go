@@ -15,10 +15,11 @@ type standstill struct {
 	idle, cut time.Duration
 }
 
-// check counts one interval; an error says that it has been enough.
+// check counts one interval; an error says that it has been enough. Without a
+// connection nobody waits for readers: none can tell that it took something.
 func (s *standstill) check(cfg Config, elapsed time.Duration, moves uint64, connected, waitsForReaders bool) error {
 	switch {
-	case moves != s.moves || waitsForReaders:
+	case moves != s.moves || waitsForReaders && connected:
 		*s = standstill{moves: moves}
 	case connected:
 		s.idle += elapsed
