@@ -216,6 +216,8 @@ func (s server) Running(context.Context) (bool, error) {
 	return s.p.running, nil
 }
 
+func (s server) Loggable(context.Context) error { return nil }
+
 func (s server) IsStandby(context.Context) (bool, error) {
 	defer s.p.lock()()
 	return s.p.role != messages.RolePrimary, nil
