@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 
@@ -18,6 +19,7 @@ import (
 	"github.com/pgresync/pgresync/internal/pgtest"
 	"github.com/pgresync/pgresync/internal/zfstest"
 	"github.com/pgresync/pgresync/messages"
+	"github.com/pgresync/pgresync/pgops"
 )
 
 func TestWhoComesSecondHearsWhoIsThere(t *testing.T) {
@@ -100,5 +102,41 @@ func TestSeedDoesNotActBesideAnotherWithoutASidecar(t *testing.T) {
 	err := run(t.Context(), []string{"seed"}, &out, &complaints)
 	if daemon.ExitCode(err) != daemon.ExitConflict || !strings.Contains(complaints.String(), "a seed, process ") {
 		t.Errorf("exit code %d: %s", daemon.ExitCode(err), complaints.String())
+	}
+}
+
+// An unprivileged part takes the lock that root's part has made for it.
+func TestTheLockIsLentToAnUnprivilegedPart(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give a file away")
+	}
+	cfg := Config{PGUser: "nobody"}
+	cfg.Cluster, cfg.Dataset = "lent-by-a-test", "tank/pg"
+	path := lockPath(cfg)
+	t.Cleanup(func() { _ = os.RemoveAll(filepath.Dir(path)) })
+	if err := lendLock(cfg); err != nil {
+		t.Fatal(err)
+	}
+	uid, gid, err := pgops.LookupUser(cfg.PGUser)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// flock(1) ends with 1 where another has it, and with 66 where it cannot open it.
+	try := func() int {
+		c := exec.CommandContext(t.Context(), "flock", "--nonblock", path, "true")
+		c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
+		_ = c.Run()
+		return c.ProcessState.ExitCode()
+	}
+	if code := try(); code != 0 {
+		t.Errorf("the unprivileged part cannot take it: exit code %d", code)
+	}
+	seed := newLock(cfg, "root's seed")
+	if err := seed.take(); err != nil {
+		t.Fatal(err)
+	}
+	defer seed.release()
+	if code := try(); code != 1 {
+		t.Errorf("exit code %d of the unprivileged part, want it to be kept out", code)
 	}
 }

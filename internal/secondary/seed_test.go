@@ -365,17 +365,23 @@ func TestSeedThatWasCutIsGoneOnWith(t *testing.T) {
 	play := func(t *testing.T, strikes map[int]blow, asked func(s seeding, err error)) {
 		t.Helper()
 		withManager(t, true, func(s seeding) {
+			s.mu.Lock()
 			s.pub.shots = nil // nothing in common: a new branch
 			clear(s.pub.contents)
 			clear(s.moved)
 			s.strikes, s.armed = strikes, true
+			s.mu.Unlock()
 			err := s.ask()
+			s.mu.Lock()
 			s.armed = false
+			s.mu.Unlock()
 			asked(s, err)
 		})
 	}
 	half := 0
 	play(t, nil, func(s seeding, err error) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		half = 1 + slices.IndexFunc(s.trace, func(where string) bool { return strings.HasPrefix(where, "received half of") })
 		if err != nil || half == 0 {
 			t.Fatalf("without a cut: %v, nothing was received: %t", err, half == 0)
@@ -389,6 +395,8 @@ func TestSeedThatWasCutIsGoneOnWith(t *testing.T) {
 		if err := s.ask(); err != nil {
 			t.Fatal(err)
 		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		first, _ := s.pub.shots[0].Dataset("")
 		if s.moved[first.GUID] != 1 {
 			t.Errorf("the first snapshot was received %d times, want the second seed to go on with it", s.moved[first.GUID])

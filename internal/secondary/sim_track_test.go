@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/pgresync/pgresync/internal/plan"
 	"github.com/pgresync/pgresync/messages"
 )
 
@@ -120,8 +121,21 @@ func TestTrackingKeepsNobodyWaiting(t *testing.T) {
 		done   func(s seeding, before *pgData) bool
 	}{
 		"PostgreSQL is killed": {
-			func(s seeding) { s.server, s.crashed = nil, true },
+			func(s seeding) {
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				s.server, s.crashed = nil, true
+			},
 			func(s seeding, before *pgData) bool { return s.serving() == before },
+		},
+		"its WAL is gone": {
+			func(s seeding) {
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				clear(s.pub.slots)
+				s.pub.write(10)
+			},
+			func(s seeding, before *pgData) bool { return s.happy(s.t) && s.serving() != before },
 		},
 		"an operator asks for a resync": {
 			func(s seeding) {
@@ -152,6 +166,14 @@ func TestTrackingKeepsNobodyWaiting(t *testing.T) {
 				})
 			})
 		})
+	}
+}
+
+// A standby that answers nobody's questions may be healthy, as its primary sees it.
+func TestTrackingIsNotGivenUpForAStandbyThatNeverAnswers(t *testing.T) {
+	s := New(Config{}, Deps{}) // there is nobody to ask
+	if err := s.upset(t.Context(), plan.Facts{}); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -40,8 +40,9 @@ func (s *Service) track(ctx context.Context) error {
 // engine looks after nothing else meanwhile. What arrived is gone on with later.
 func (s *Service) unhurried(ctx context.Context, f func(ctx context.Context) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
+	was := s.looked
 	var watch sync.WaitGroup
-	watch.Go(func() { cancel(s.urgent(ctx)) })
+	watch.Go(func() { cancel(s.urgent(ctx, was)) })
 	err := f(ctx)
 	cancel(nil)
 	watch.Wait()
@@ -51,11 +52,12 @@ func (s *Service) unhurried(ctx context.Context, f func(ctx context.Context) err
 	return err
 }
 
-// urgent waits for a trigger, or until PostgreSQL is no running standby any more.
-func (s *Service) urgent(ctx context.Context) error {
+// urgent waits for a trigger, or until the standby is not what it was when it was
+// found healthy. One look is too few to tell: a receiver may connect anew.
+func (s *Service) urgent(ctx context.Context, was plan.Facts) error {
 	tick := time.NewTicker(s.cfg.CheckInterval)
 	defer tick.Stop()
-	for {
+	for seen := error(nil); ; {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -64,16 +66,34 @@ func (s *Service) urgent(ctx context.Context) error {
 			return errors.New("it waits for what the engine was woken for")
 		case <-tick.C:
 		}
-		id, err := s.db.Identity(ctx)
-		switch {
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case err != nil:
-			return fmt.Errorf("it waits until PostgreSQL answers: %w", err)
-		case id.Role == messages.RolePrimary:
-			return errors.New("PostgreSQL left recovery")
+		now := s.upset(ctx, was)
+		if ctx.Err() == nil && seen != nil && now != nil {
+			return fmt.Errorf("it waits for the standby: %w", now)
 		}
+		seen = now
 	}
+}
+
+// upset tells what is wrong with a standby that was healthy a moment ago. One that
+// could not be asked then (hot_standby = off) tells nothing now.
+func (s *Service) upset(ctx context.Context, was plan.Facts) error {
+	if was.Local == nil {
+		return nil
+	}
+	id, err := s.db.Identity(ctx)
+	switch {
+	case err != nil:
+		return err
+	case id.Role == messages.RolePrimary:
+		return errors.New("PostgreSQL left recovery")
+	case was.Receiver == nil:
+		return nil
+	}
+	r, err := s.db.Receiver(ctx)
+	if err == nil && was.Receiver.Streaming && !r.Streaming {
+		return errors.New("it does not stream any more")
+	}
+	return err
 }
 
 // toTrack is the snapshot to have next, nil when there is none. Who tracks always
