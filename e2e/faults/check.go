@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/pgresync/pgresync/e2e/world"
 	"github.com/pgresync/pgresync/messages"
 )
@@ -136,7 +138,32 @@ func (r *Rig) clean(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := r.brokerIsClean(ctx); err != nil {
+		return err
+	}
 	return r.bounded(ctx)
+}
+
+// brokerIsClean waits until nothing of a transfer is left in JetStream: neither parts
+// nor who would read them.
+func (r *Rig) brokerIsClean(ctx context.Context) error {
+	js, err := jetstream.New(r.nc)
+	if err != nil {
+		return err
+	}
+	return world.Until(ctx, "JetStream to have nothing of a transfer", patience, func(ctx context.Context) (bool, string) {
+		bucket, err := js.Stream(ctx, "OBJ_"+r.subjects().Bucket())
+		if err != nil {
+			return false, err.Error()
+		}
+		parts, err := js.Stream(ctx, r.subjects().PartsStream())
+		if err != nil {
+			return false, err.Error()
+		}
+		b, p := bucket.CachedInfo().State, parts.CachedInfo().State
+		return b.Msgs == 0 && b.Consumers == 0 && p.Consumers == 0,
+			fmt.Sprintf("%d messages and %d consumers in the bucket, %d consumers of announcements", b.Msgs, b.Consumers, p.Consumers)
+	})
 }
 
 func (r *Rig) ask(ctx context.Context, n *world.Node, sidecar string, q messages.OperatorRequest) (*messages.CleanupReport, error) {

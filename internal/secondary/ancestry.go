@@ -17,8 +17,7 @@ const mostPromotions = 16
 // tendIfProven leaves one branch in the lineage, which owns the history of the live
 // copy. Before a copy is proven, the way back goes through the old ones.
 func (s *Service) tendIfProven(ctx context.Context) error {
-	// One that waits for its next try, or for its operator, goes on where it was.
-	if j := s.journal(); !j.Proven || j.Phase != messages.PhaseIdle {
+	if !s.tends() {
 		return nil
 	}
 	if err := s.takeOver(ctx); err != nil {
@@ -41,6 +40,12 @@ func (s *Service) tendIfProven(ctx context.Context) error {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+// tends: one that waits for its next try, or for its operator, goes on where it was.
+func (s *Service) tends() bool {
+	j := s.journal()
+	return j.Proven && j.Phase == messages.PhaseIdle
 }
 
 // takeOver gives the live copy's branch the history that it shares with older

@@ -333,8 +333,14 @@ func TestAnOlderBranchGoesWithItsLastCopy(t *testing.T) {
 				if !slices.Contains(m.names("tank"), "tank/l/data") {
 					t.Fatalf("the branch of what waits for the operator is gone: %v", m.names("tank"))
 				}
+				if listed, err := s.idleBranches(t.Context()); err != nil || len(listed) > 0 {
+					t.Errorf("would be removed: %v, error %v; what waits for the operator needs it", listed, err)
+				}
 				if err := m.DestroyDataset(t.Context(), s.cfg.kept("diverged", s.j.ID)); err != nil {
 					t.Fatal(err)
+				}
+				if listed, err := s.idleBranches(t.Context()); err != nil || !slices.Equal(listed, []messages.Dataset{"tank/l/data"}) {
+					t.Errorf("would be removed: %v, error %v, want the branch", listed, err)
 				}
 				now = now.Add(tidySoon)
 				s.tidyWhenDue(t.Context())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/pgresync/pgresync/internal/plan"
 	"github.com/pgresync/pgresync/messages"
 )
 
@@ -125,6 +126,13 @@ func (s *Service) leftovers(ctx context.Context) ([]messages.CleanupItem, error)
 			add("dataset", string(d), "%s", why)
 		}
 	}
+	branches, err := s.idleBranches(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range branches {
+		add("dataset", string(d), "received data that no live copy needs")
+	}
 	surplus, _, err := s.surplus(ctx)
 	if err != nil {
 		return nil, err
@@ -135,6 +143,9 @@ func (s *Service) leftovers(ctx context.Context) ([]messages.CleanupItem, error)
 			continue
 		}
 		add("snapshot", string(old.Name), "more than %d passes are there", s.cfg.KeepPasses)
+	}
+	if err := s.listKept(ctx); err != nil {
+		return nil, err
 	}
 	live, err := s.readLive(ctx)
 	if err != nil || live.resync == "" {
@@ -149,7 +160,35 @@ func (s *Service) leftovers(ctx context.Context) ([]messages.CleanupItem, error)
 			add("slot", slot.Name, "of an earlier copy of this node")
 		}
 	}
-	return items, s.listKept(ctx)
+	return items, nil
+}
+
+// idleBranches are those that tend would destroy, without what somebody's clone keeps.
+func (s *Service) idleBranches(ctx context.Context) ([]messages.Dataset, error) {
+	if !s.tends() {
+		return nil, nil
+	}
+	k, err := s.kin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	origins, err := s.origins(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var out []messages.Dataset
+	for _, branch := range plan.Tend(k).Destroy {
+		d := s.cfg.Lineage.Child(branch)
+		cloned := false
+		for o := range origins {
+			_, in := o.Dataset().Rel(d)
+			cloned = cloned || in
+		}
+		if !cloned {
+			out = append(out, d)
+		}
+	}
+	return out, nil
 }
 
 func (s *Service) reply(format string, args ...any) *messages.OperatorReply {
