@@ -165,3 +165,48 @@ func TestDiagnoseAnyFacts(t *testing.T) {
 		}
 	})
 }
+
+// What a copy would not cure, or what passes by itself, never begins one, whatever
+// else is wrong (I-12).
+func TestWhatIsNoReasonNeverBeginsAResync(t *testing.T) {
+	for name, is := range map[string]func(t *rapid.T, f *plan.Facts){
+		"no publisher": func(_ *rapid.T, f *plan.Facts) { f.Primary = nil },
+		"another cluster": func(t *rapid.T, f *plan.Facts) {
+			if rapid.Bool().Draw(t, "down") {
+				f.Local = nil
+			} else {
+				f.Local.SystemID++
+			}
+			f.Control.SystemID++
+		},
+		"another major version": func(_ *rapid.T, f *plan.Facts) { f.Local.Version += 10000 },
+		"a parameter that is too low": func(t *rapid.T, f *plan.Facts) {
+			f.Local, f.StartFailureClass = nil, plan.FailureSettings
+			f.StartFailures = rapid.IntRange(1, 9).Draw(t, "failures")
+		},
+		"a mistake in its configuration": func(t *rapid.T, f *plan.Facts) {
+			f.Local, f.StartFailureClass = nil, plan.FailureOther
+			f.StartFailures = rapid.IntRange(2, 9).Draw(t, "failures")
+		},
+		"a paused standby that is not ahead": func(_ *rapid.T, f *plan.Facts) { f.Receiver.Paused = true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			rapid.Check(t, func(t *rapid.T) {
+				f := broken()
+				// Not ahead of the primary: that is another log, which is a reason.
+				stands(&f, messages.Timeline(rapid.IntRange(0, 3).Draw(t, "tli")), at(uint64(rapid.IntRange(40, 99).Draw(t, "lsn"))))
+				f.Server = rapid.SampledFrom([]plan.ServerState{plan.ServerRunning, plan.ServerStopped, plan.ServerStarting, ""}).Draw(t, "server")
+				f.Primary.OldestWAL = messages.LSN(rapid.Uint64Range(0, 110).Draw(t, "oldest")) * seg
+				f.StartFailures = rapid.IntRange(0, 3).Draw(t, "failures so far")
+				if rapid.Bool().Draw(t, "no slots") {
+					f.Primary.Slots = nil
+				}
+				is(t, &f)
+				p := plan.Policy{RejoinPromoted: plan.RejoinAuto, Restart: plan.RestartAlways}
+				if d := plan.Diagnose(f, p, now); d.Verdict == messages.VerdictResync {
+					t.Fatalf("resync(%s): %s", d.Reason, d.Evidence)
+				}
+			})
+		})
+	}
+}
