@@ -244,7 +244,7 @@ test-shown: lab-binaries ## a cluster in the lab, looked at from here: its page 
 
 .PHONY: test-lab
 test-lab: ## all that needs ZFS, in the lab: a machine with real OpenZFS
-	$(MAKE) --jobs $(LAB_JOBS) ROUNDS=3 test-e2e test-failover test-privileges test-zfs test-compose test-layouts
+	$(MAKE) --jobs $(LAB_JOBS) ROUNDS=3 test-e2e test-failover test-privileges test-zfs test-host test-compose test-layouts
 
 .PHONY: test
 test: ## everything that docs/security.md builds on, and more
