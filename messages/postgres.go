@@ -54,15 +54,18 @@ type ControlData struct {
 	ControlVersion, CatalogVersion int
 	// State is in pg_controldata's words, C locale: "in production", "shut down in
 	// recovery", "in archive recovery", …
-	State           string
-	Timeline        Timeline
-	CheckpointLSN   LSN
-	RedoLSN         LSN
-	MinRecoveryLSN  LSN
-	BackupStartLSN  LSN
-	BackupEndNeeded bool
-	WALSegmentSize  uint64
-	CheckpointTime  time.Time
+	State         string
+	Timeline      Timeline
+	CheckpointLSN LSN
+	RedoLSN       LSN
+	// MinRecoveryLSN is what was replayed at least, on MinRecoveryTimeline; both are 0
+	// when it was not in recovery.
+	MinRecoveryLSN      LSN
+	MinRecoveryTimeline Timeline
+	BackupStartLSN      LSN
+	BackupEndNeeded     bool
+	WALSegmentSize      uint64
+	CheckpointTime      time.Time
 }
 
 // StandbySetup is all that turns a copied data directory into a standby's.

@@ -28,17 +28,18 @@ func ParseControlData(out string) (messages.ControlData, error) {
 	}
 	r := controlReader{values: values}
 	data := messages.ControlData{
-		SystemID:        controlField(&r, "Database system identifier", messages.ParseSystemID),
-		ControlVersion:  controlField(&r, "pg_control version number", strconv.Atoi),
-		CatalogVersion:  controlField(&r, "Catalog version number", strconv.Atoi),
-		State:           controlField(&r, "Database cluster state", nonEmpty),
-		Timeline:        controlField(&r, "Latest checkpoint's TimeLineID", parseTimeline),
-		CheckpointLSN:   controlField(&r, "Latest checkpoint location", messages.ParseLSN),
-		RedoLSN:         controlField(&r, "Latest checkpoint's REDO location", messages.ParseLSN),
-		MinRecoveryLSN:  controlField(&r, "Minimum recovery ending location", messages.ParseLSN),
-		BackupStartLSN:  controlField(&r, "Backup start location", messages.ParseLSN),
-		BackupEndNeeded: controlField(&r, "End-of-backup record required", yesNo),
-		WALSegmentSize:  controlField(&r, "Bytes per WAL segment", parseSize),
+		SystemID:            controlField(&r, "Database system identifier", messages.ParseSystemID),
+		ControlVersion:      controlField(&r, "pg_control version number", strconv.Atoi),
+		CatalogVersion:      controlField(&r, "Catalog version number", strconv.Atoi),
+		State:               controlField(&r, "Database cluster state", nonEmpty),
+		Timeline:            controlField(&r, "Latest checkpoint's TimeLineID", parseTimeline),
+		CheckpointLSN:       controlField(&r, "Latest checkpoint location", messages.ParseLSN),
+		RedoLSN:             controlField(&r, "Latest checkpoint's REDO location", messages.ParseLSN),
+		MinRecoveryLSN:      controlField(&r, "Minimum recovery ending location", messages.ParseLSN),
+		MinRecoveryTimeline: controlField(&r, "Min recovery ending loc's timeline", parseNoTimeline),
+		BackupStartLSN:      controlField(&r, "Backup start location", messages.ParseLSN),
+		BackupEndNeeded:     controlField(&r, "End-of-backup record required", yesNo),
+		WALSegmentSize:      controlField(&r, "Bytes per WAL segment", parseSize),
 	}
 	if r.err != nil {
 		return messages.ControlData{}, r.err
@@ -70,6 +71,14 @@ func controlField[T any](r *controlReader, label string, parse func(string) (T, 
 		return zero
 	}
 	return out
+}
+
+// parseNoTimeline takes 0 for none.
+func parseNoTimeline(s string) (messages.Timeline, error) {
+	if s == "0" {
+		return 0, nil
+	}
+	return parseTimeline(s)
 }
 
 func nonEmpty(s string) (string, error) {

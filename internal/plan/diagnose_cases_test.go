@@ -37,14 +37,14 @@ func broken() plan.Facts {
 			Timeline: messages.TimelineHistory{Current: 3}, LSN: at(90),
 		},
 		Receiver: &messages.Receiver{InRecovery: true, Timeline: 3, ReceiveLSN: at(90), ReplayLSN: at(90)},
-		Control:  &messages.ControlData{SystemID: 42, State: "in archive recovery", Timeline: 3, CheckpointLSN: at(88), MinRecoveryLSN: at(89)},
+		Control:  &messages.ControlData{SystemID: 42, State: "in archive recovery", Timeline: 3, CheckpointLSN: at(88), MinRecoveryLSN: at(89), MinRecoveryTimeline: 3},
 	}
 }
 
 func stands(f *plan.Facts, t messages.Timeline, lsn messages.LSN) {
 	f.Local.Timeline.Current, f.Local.LSN = t, lsn
 	f.Receiver.Timeline, f.Receiver.ReceiveLSN, f.Receiver.ReplayLSN = t, lsn, lsn
-	f.Control.Timeline, f.Control.CheckpointLSN, f.Control.MinRecoveryLSN = t, lsn-seg, lsn
+	f.Control.Timeline, f.Control.CheckpointLSN, f.Control.MinRecoveryLSN, f.Control.MinRecoveryTimeline = t, lsn-seg, lsn, t
 }
 
 func stops(f *plan.Facts) { f.Server, f.Local, f.Receiver = plan.ServerStopped, nil, nil }
@@ -231,7 +231,11 @@ var saying = []struct {
 	}, "", isDiverged, "", ""},
 	{"stopped, its minimum recovery point is past a fork that its checkpoint is not", func(f *plan.Facts) {
 		stops(f)
-		f.Control.Timeline, f.Control.CheckpointLSN, f.Control.MinRecoveryLSN = 2, at(79), at(90)
+		f.Control.Timeline, f.Control.CheckpointLSN, f.Control.MinRecoveryLSN, f.Control.MinRecoveryTimeline = 2, at(79), at(90), 2
+	}, "", isDiverged, "timeline 2", ""},
+	{"stopped, its recovery went through a fork after its checkpoint, and followed", func(f *plan.Facts) {
+		stops(f)
+		f.Control.Timeline, f.Control.CheckpointLSN, f.Control.MinRecoveryLSN, f.Control.MinRecoveryTimeline = 2, at(79), at(90), 3
 	}, "", isDown, "", ""},
 	{"starting", func(f *plan.Facts) {
 		stops(f)

@@ -22,13 +22,10 @@ func (f Facts) stand() stand {
 	s := stand{timeline: f.Streamed}
 	if f.Control != nil {
 		s.timeline = max(s.timeline, f.Control.Timeline)
-		s.lsn = f.Control.CheckpointLSN
-		// pg_controldata gives no timeline for the minimum recovery point, so that it
-		// counts only where there is no doubt: on the primary's current timeline.
-		if f.Primary != nil && s.timeline == f.Primary.Identity.Timeline.Current {
-			s.lsn = max(s.lsn, f.Control.MinRecoveryLSN)
-		}
-		s.need = max(s.lsn, f.Control.MinRecoveryLSN)
+		s.timeline = max(s.timeline, f.Control.MinRecoveryTimeline)
+		// The last restart point may lie before a promotion that was replayed since.
+		s.lsn = max(f.Control.CheckpointLSN, f.Control.MinRecoveryLSN)
+		s.need = s.lsn
 	}
 	if f.Local != nil {
 		// Timelines only grow along one copy's life: the greatest known is the newest.

@@ -16,11 +16,5 @@ func (f Facts) Strayed() string {
 			return ""
 		}
 	}
-	// A stopped server's minimum recovery point comes without its timeline.
-	s := f.stand()
-	if f.Local != nil || s.timeline == 0 || f.Primary.Identity.Timeline.Contains(s.timeline, s.need) {
-		return ""
-	}
-	s.lsn = s.need
-	return offHistory(f, s).Evidence
+	return ""
 }

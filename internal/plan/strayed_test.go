@@ -28,14 +28,14 @@ func TestStrayed(t *testing.T) {
 		{"another log", func(f *plan.Facts) { f.Apart = "other bytes"; f.Receiver.Streaming = true }, true},
 		{"stopped short of the fork", func(f *plan.Facts) { stands(f, 2, at(79)); stops(f) }, false},
 		{"stopped past the fork", func(f *plan.Facts) { stands(f, 2, at(90)); stops(f) }, true},
-		{"stopped, its checkpoint is short of the fork, and its recovery went on past it, on whichever timeline", func(f *plan.Facts) {
+		{"stopped, its checkpoint is short of the fork, and its recovery went on past it", func(f *plan.Facts) {
 			stands(f, 2, at(79))
 			f.Control.MinRecoveryLSN = at(85)
 			stops(f)
 		}, true},
-		{"stopped likewise, and was seen streaming on the new timeline", func(f *plan.Facts) {
+		{"stopped likewise, and its recovery followed", func(f *plan.Facts) {
 			stands(f, 2, at(79))
-			f.Control.MinRecoveryLSN, f.Streamed = at(85), 3
+			f.Control.MinRecoveryLSN, f.Control.MinRecoveryTimeline = at(85), 3
 			stops(f)
 		}, false},
 		{"no data", func(f *plan.Facts) { stops(f); f.Control = nil }, false},

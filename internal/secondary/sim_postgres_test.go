@@ -386,7 +386,7 @@ func (s serverHand) ControlData(ctx context.Context) (messages.ControlData, erro
 	}
 	pg := s.pool[ds].content.pg
 	cd := messages.ControlData{
-		SystemID: pg.sysid, State: pg.state, Timeline: pg.timeline, CheckpointLSN: pg.at, RedoLSN: pg.at, MinRecoveryLSN: pg.at,
+		SystemID: pg.sysid, State: pg.state, Timeline: pg.timeline, CheckpointLSN: pg.at, RedoLSN: pg.at, MinRecoveryLSN: pg.at, MinRecoveryTimeline: pg.timeline,
 		WALSegmentSize: simSegment,
 	}
 	if pg.unsaved {
