@@ -106,6 +106,12 @@ func (s *separated) seeds(t part) {
 		if got := run(t, s.db2, "zfs", "get", "-H", "-o", "value", "canmount", s.db2.Live()+d); got != "on" {
 			t.Errorf("%s%s: canmount is %s, a boot would not mount it", s.db2.Live(), d, got)
 		}
+		if got := run(t, s.db2, "zfs", "get", "-H", "-o", "value", "setuid,devices", s.db2.Live()+d); got != "off\noff" {
+			t.Errorf("%s%s: setuid and devices are %q, want both off: it may be mounted without our options", s.db2.Live(), d, got)
+		}
+		if got := run(t, s.db2, "grep", "^"+s.db2.Live()+d+" ", "/proc/self/mounts"); !strings.Contains(got, "nosuid") || !strings.Contains(got, "nodev") {
+			t.Errorf("mounted as %s", got)
+		}
 	}
 }
 
