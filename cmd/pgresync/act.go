@@ -53,7 +53,9 @@ serves its standbys all the same. It is said to all sidecars of the node.`,
 
 func (a *app) resume() *cobra.Command {
 	return &cobra.Command{
-		Use: "resume NODE", Short: "end a pause", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeNodes,
+		Use: "resume NODE", Short: "end a pause, or drop a request that stopped", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeNodes,
+		Long: `Resume ends a pause. A resync that was asked for and stopped for its operator is
+dropped: a standby that streams needs nobody from then on.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			return a.toNode(c.Context(), args[0], messages.VerbResume, messages.OperatorRequest{By: who()})
 		},

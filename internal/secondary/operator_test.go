@@ -269,6 +269,24 @@ func TestAPausedNodeStartsNoResyncAndStaysPausedOverARestart(t *testing.T) {
 	}
 }
 
+// A request that cannot be met is no alarm for ever where the standby is well.
+func TestResumeDropsARequestThatStoppedForItsOperator(t *testing.T) {
+	n := newOpNode(1).paused(t)
+	s, _ := n.start(t)
+	diagnosed(t, s)
+	id := messages.NewResyncID(time.Now())
+	s.mu.Lock()
+	s.j = resync.Journal{V: 1, ID: id, Phase: messages.PhaseNeedsOperator, Trigger: true, Reason: messages.ReasonRequested, Error: "no", Remedy: "mend it"}
+	s.mu.Unlock()
+	reply, err := s.Resume(t.Context(), messages.OperatorRequest{By: "me"})
+	if err != nil || !strings.Contains(reply.Text, string(id)) {
+		t.Fatalf("got %+v, %v; want to be told of resync %s", reply, err, id)
+	}
+	if j, err := readJournal(map[string]string{messages.PropJournal: n.zfs.mark(messages.PropJournal)}); err != nil || j.Trigger {
+		t.Errorf("on disk: %+v, %v; want no request", j, err)
+	}
+}
+
 func TestPauseIsWrittenAndAnnounced(t *testing.T) {
 	n := newOpNode(1).paused(t)
 	s, stop := n.start(t)

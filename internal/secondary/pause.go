@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/pgresync/pgresync/internal/resync"
 	"github.com/pgresync/pgresync/messages"
 )
 
@@ -58,19 +59,44 @@ func (s *Service) Pause(ctx context.Context, r messages.OperatorRequest) (*messa
 	return s.reply("%s", text), nil
 }
 
-// Resume ends a pause; without one it does nothing.
+// Resume ends a pause, and drops an operator's request that stopped for its operator:
+// a standby that streams is well from then on. Without either it does nothing.
 func (s *Service) Resume(ctx context.Context, r messages.OperatorRequest) (*messages.OperatorReply, error) {
 	if err := s.isReady(); err != nil {
 		return nil, err
 	}
-	if s.pausedNow() == nil {
-		return s.reply("node %s was not paused", s.cfg.Node), nil
+	dropped, err := s.dropRequest(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("resume: %w", err)
 	}
-	if err := s.resume(ctx, r.By); err != nil {
-		return nil, err
+	paused := s.pausedNow() != nil
+	switch {
+	case !paused && dropped == "":
+		return s.reply("node %s was not paused", s.cfg.Node), nil
+	case paused:
+		if err := s.resume(ctx, r.By); err != nil {
+			return nil, err
+		}
 	}
 	s.wake()
+	if dropped != "" {
+		s.log.Info().Str("by", r.By).Str("resync", string(dropped)).Msg("what was asked for is dropped")
+		return s.reply("node %s looks after itself again; resync %s, which was asked for and stopped for its operator, is dropped", s.cfg.Node, dropped), nil
+	}
 	return s.reply("node %s looks after itself again", s.cfg.Node), nil
+}
+
+// dropRequest makes nothing of a request that only a success would end otherwise.
+func (s *Service) dropRequest(ctx context.Context) (dropped messages.ResyncID, err error) {
+	if j := s.journal(); j.Phase != messages.PhaseNeedsOperator || !j.Trigger {
+		return "", nil
+	}
+	err = s.note(ctx, func(n *resync.Journal) {
+		if n.Phase == messages.PhaseNeedsOperator {
+			n.Trigger, dropped = false, n.ID
+		}
+	})
+	return dropped, err
 }
 
 func (s *Service) resume(ctx context.Context, by string) error {
