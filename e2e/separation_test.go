@@ -126,7 +126,9 @@ func (s *separated) child(t testing.TB) int {
 			b, _ := os.ReadFile(task)
 			for pid := range strings.FieldsSeq(string(b)) {
 				comm, _ := os.ReadFile("/proc/" + pid + "/comm")
-				if strings.HasPrefix(string(comm), "secondary") {
+				status, _ := os.ReadFile("/proc/" + pid + "/status")
+				// Root's other children have that name, too, for a moment: until they become zfs.
+				if strings.HasPrefix(string(comm), "secondary") && !strings.Contains(string(status), "\nUid:\t0\t") {
 					found, _ = strconv.Atoi(pid)
 				}
 			}
