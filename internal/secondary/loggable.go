@@ -2,6 +2,7 @@ package secondary
 
 import (
 	"context"
+	"errors"
 
 	"github.com/pgresync/pgresync/messages"
 )
@@ -25,8 +26,12 @@ func (s *Service) loggable(ctx context.Context, m *messages.Manifest, l live, se
 		if err != nil {
 			return err
 		}
-		if err := srv.Loggable(ctx); err != nil {
+		err = srv.Loggable(ctx)
+		if errors.Is(err, messages.ErrPermission) || errors.Is(err, messages.ErrRefused) {
 			return incurable(err, "set PGRESYNC_PG_LOG_FILE to a file that PostgreSQL's user may write, then: "+s.triggerCommand())
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil
