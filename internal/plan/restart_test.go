@@ -24,7 +24,9 @@ func TestStoppedStandbyIsStartedAgain(t *testing.T) {
 		{"not a former primary", func(f *plan.Facts) { f.Control.State = "in production" }, plan.RestartAlways, plan.CureNone},
 		{"not one whose control file cannot be read", func(f *plan.Facts) { f.Control = nil }, plan.RestartAlways, plan.CureNone},
 		{"not one that is starting", func(f *plan.Facts) { f.Server = plan.ServerStarting }, plan.RestartAlways, plan.CureNone},
-		{"not one that diverged", func(f *plan.Facts) { f.Control.Timeline, f.Control.CheckpointLSN, f.Control.MinRecoveryTimeline = 2, at(90), 2 }, plan.RestartAlways, plan.CureNone},
+		{"not one that diverged", func(f *plan.Facts) {
+			f.Control.Timeline, f.Control.CheckpointLSN, f.Control.MinRecoveryTimeline = 2, at(90), 2
+		}, plan.RestartAlways, plan.CureNone},
 		{"first its slot is made again", func(f *plan.Facts) { f.Primary.Slots = nil }, plan.RestartAlways, plan.CureReserveSlot},
 		{"not without a publisher", func(f *plan.Facts) { f.Primary = nil }, plan.RestartAlways, plan.CureNone},
 		{"once more after a failure that nobody can class", func(f *plan.Facts) { f.StartFailures = 1 }, plan.RestartCrashed, plan.CureStart},
