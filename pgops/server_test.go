@@ -100,12 +100,19 @@ func TestStopLeavesNobodyInTheDirectory(t *testing.T) {
 // aliveAs is a process of PostgreSQL's user that is no PostgreSQL.
 func aliveAs(t *testing.T) int {
 	t.Helper()
-	child := exec.CommandContext(t.Context(), "cat")
+	var attr *syscall.SysProcAttr
 	if os.Geteuid() == 0 {
 		uid, gid := pgtest.Owner(t)
-		child.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
+		attr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
 	}
-	child.Dir = "/"
+	return alive(t, "/", attr)
+}
+
+// alive is a process that works in dir until the test ends.
+func alive(t *testing.T, dir string, attr *syscall.SysProcAttr) int {
+	t.Helper()
+	child := exec.CommandContext(t.Context(), "cat")
+	child.Dir, child.SysProcAttr = dir, attr
 	in, err := child.StdinPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -3,7 +3,6 @@ package pgops_test
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"strings"
 	"testing"
 
@@ -24,21 +23,9 @@ func TestWhoUsesAMountIsNamed(t *testing.T) {
 		t.Skip(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	child := exec.CommandContext(t.Context(), "cat")
-	child.Dir = dir
-	in, err := child.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := child.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = in.Close()
-		_ = child.Wait()
-	})
+	pid := alive(t, dir, nil)
 	users := strings.Join(pgops.UsersOf([]string{shm}), "; ")
-	if want := fmt.Sprintf("cat (process %d, working directory in %s)", child.Process.Pid, shm); !strings.Contains(users, want) {
+	if want := fmt.Sprintf("cat (process %d, working directory in %s)", pid, shm); !strings.Contains(users, want) {
 		t.Errorf("got %q, want %q", users, want)
 	}
 	if users := pgops.UsersOf([]string{dir}); len(users) != 0 {

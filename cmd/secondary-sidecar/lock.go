@@ -49,9 +49,12 @@ func openLock(path string) (*os.File, error) {
 
 // lendLock makes the file for an unprivileged part, which cannot make one.
 func lendLock(cfg Config) error {
+	if os.Geteuid() != 0 {
+		return nil // there will be no such part, and privileged.Run says why
+	}
 	uid, gid, err := pgops.LookupUser(cfg.PGUser)
-	if err != nil || os.Geteuid() != 0 {
-		return nil //nolint:nilerr // it will not be started, and is told why
+	if err != nil {
+		return fmt.Errorf("make a lock for the unprivileged part: %w", err)
 	}
 	f, err := openLock(lockPath(cfg))
 	if err == nil {
@@ -80,11 +83,10 @@ func (l *lock) take() error {
 		}
 		return daemon.WithExitCode(fmt.Errorf("lock %s: %w: %s acts on this node's copies; it passes when that one ends", l.path, messages.ErrBusy, holder), daemon.ExitConflict)
 	}
-	l.file = f
-	if err := f.Truncate(0); err != nil {
-		return nil //nolint:nilerr // it is held; the words are a courtesy
+	l.file = f // it is held, whatever becomes of the words, which are a courtesy
+	if f.Truncate(0) == nil {
+		_, _ = f.WriteString(l.who)
 	}
-	_, _ = f.WriteString(l.who)
 	return nil
 }
 
