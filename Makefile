@@ -14,7 +14,7 @@ ARTIFACTS ?= $(CURDIR)/.lab-artifacts
 # Options of every machine of the lab; lab/run --help lists them.
 LAB_FLAGS ?= --cpus 2 --mem 6144
 # Seconds until a test in the lab is ended.
-LAB_TIMEOUT ?= 3600
+LAB_TIMEOUT ?= 4500
 # Machines of the lab at the same time, each with the memory of LAB_FLAGS: two where there is room for them.
 LAB_JOBS ?= $(shell awk '/^MemAvailable/ {if ($$2 > 15000000) print 2; else print 1}' /proc/meminfo)
 # Which of the lab's tests to run, a regular expression.
@@ -242,9 +242,10 @@ test-shown: lab-binaries ## a cluster in the lab, looked at from here: its page 
 	GO='$(GO)' scripts/shown $(SHOWN_NODES) $(SHOWN_PORT) '$(SCREENSHOTS)' $(LAB_FLAGS) --timeout $(LAB_TIMEOUT) $(PUT) --put bin/e2e.test \
 		--artifacts '$(ARTIFACTS)/shown'
 
+# What is not among these (test-host, test-modes, test-cures, ...) is named in CONTRIBUTING.md: all of it takes an emulated machine hours.
 .PHONY: test-lab
-test-lab: ## all that needs ZFS, in the lab: a machine with real OpenZFS
-	$(MAKE) --jobs $(LAB_JOBS) ROUNDS=3 test-e2e test-failover test-privileges test-zfs test-host test-compose test-layouts
+test-lab: ## what needs ZFS, in the lab: a machine with real OpenZFS
+	$(MAKE) --jobs $(LAB_JOBS) ROUNDS=3 test-e2e test-failover test-privileges test-zfs test-compose test-layouts
 
 .PHONY: test
 test: ## everything that docs/security.md builds on, and more

@@ -152,6 +152,7 @@ func (s *stage) revertsWhenPostgreSQLRefuses(t part) {
 	}
 	must(t, s.secondary[s.db2].Stop())
 	s.ready(t)
+	s.wellWithin(t, patience)
 }
 
 func (s *stage) triggerWhileDownIsObeyed(t part) {
