@@ -3,6 +3,7 @@ package pgops_test
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -180,6 +181,19 @@ func TestUnit(t *testing.T) {
 		}
 		if _, err := s.Running(t.Context()); !errors.Is(err, messages.ErrNotFound) {
 			t.Errorf("running: got %v, want ErrNotFound", err)
+		}
+	})
+	// As postgresql.service is, of which every cluster of a Debian host is a part.
+	t.Run("one of all clusters", func(t *testing.T) {
+		s := controlled(t, c, pgops.Control{Unit: "all"})
+		if err := s.Start(t.Context()); !errors.Is(err, messages.ErrRefused) || !strings.Contains(err.Error(), "postgresql@15-main") {
+			t.Errorf("start: got %v, want ErrRefused and what to name", err)
+		}
+		if err := s.Stop(t.Context(), pgops.StopEscalate); !errors.Is(err, messages.ErrRefused) {
+			t.Errorf("stop: got %v, want ErrRefused", err)
+		}
+		if b, err := os.ReadFile(filepath.Join(dir, "others")); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("it was asked to %q (%v)", b, err)
 		}
 	})
 	// Between the end of one server and the start of the next there is no process, and
