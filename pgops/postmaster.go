@@ -88,6 +88,11 @@ func worksIn(proc string, pid int, dataDir string) (whose, error) {
 		return nobodys, fmt.Errorf("data directory %s: %w", dataDir, err)
 	}
 	process := filepath.Join(proc, strconv.Itoa(pid))
+	if exe, err := os.Readlink(process + "/exe"); err == nil && !ofPostgres(exe) {
+		// It may work on a file system that does not answer (NFS, FUSE), which would keep us
+		// for ever.
+		return strangers, nil
+	}
 	cwd, err := os.Stat(process + "/cwd")
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -132,7 +137,7 @@ func lingering(dataDir string) bool {
 	links, _ := filepath.Glob("/proc/[0-9]*/exe") // the pattern is valid
 	for _, link := range links {
 		exe, err := os.Readlink(link)
-		if err != nil || !strings.HasPrefix(filepath.Base(exe), "postgres") {
+		if err != nil || !ofPostgres(exe) {
 			continue
 		}
 		if cwd, err := os.Stat(filepath.Join(filepath.Dir(link), "cwd")); err == nil && os.SameFile(cwd, dir) {

@@ -164,8 +164,12 @@ func parentOf(process string) string {
 
 func isPostgres(process string) bool {
 	exe, err := os.Readlink(filepath.Join(process, "exe"))
-	return err == nil && strings.HasPrefix(filepath.Base(exe), "postgres")
+	return err == nil && ofPostgres(exe)
 }
+
+// ofPostgres knows the server's program by its name, edb-postgres and Nix's
+// .postgres-wrapped among them.
+func ofPostgres(exe string) bool { return strings.Contains(filepath.Base(exe), "postgres") }
 
 func commandOf(process string) string {
 	name, err := os.ReadFile(filepath.Join(process, "comm"))
