@@ -91,8 +91,11 @@ func (s *Server) stopBy(ctx context.Context, mode StopMode) error {
 		err = s.controlled(ctx, s.control.stop)
 	}
 	if err != nil && who == ours && mode != StopFast && ctx.Err() == nil {
-		// The controller has been told to stop it, and will not start it again.
-		_ = syscall.Kill(pid, syscall.SIGQUIT) // without the right to, the order fails again
+		// The controller has been told to stop it, and will not start it again. It may have
+		// ended since, and its number be another's.
+		if pid, who, again := postmasterOf(s.options.DataDir); again == nil && who == ours {
+			_ = syscall.Kill(pid, syscall.SIGQUIT) // without the right to, the order fails again
+		}
 		err = s.controlled(ctx, s.control.stop)
 	}
 	if cause := context.Cause(ctx); cause != nil {
