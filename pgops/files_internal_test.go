@@ -37,9 +37,11 @@ func promptly(t *testing.T, path string, do func()) {
 		defer close(done)
 		do()
 	}()
+	limit := time.NewTimer(10 * time.Second)
+	defer limit.Stop()
 	select {
 	case <-done:
-	case <-time.After(10 * time.Second):
+	case <-limit.C:
 		t.Error("it waits for ever")
 		if f, err := os.OpenFile(path, os.O_RDWR|syscall.O_NONBLOCK, 0); err == nil { // the other end of a FIFO
 			<-done

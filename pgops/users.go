@@ -144,7 +144,7 @@ func deviceAt(link string) string {
 	if !ok {
 		return ""
 	}
-	major, minor := split(uint64(st.Dev))
+	major, minor := split(st.Dev)
 	return fmt.Sprintf("%d:%d", major, minor)
 }
 

@@ -6,7 +6,6 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/pgresync/pgresync/pgops"
@@ -45,8 +44,8 @@ func TestWhoIsBelowAMountIsNotNamed(t *testing.T) {
 	const mounting = "PGRESYNC_TEST_MOUNT_AT"
 	if dir := os.Getenv(mounting); dir != "" {
 		below := alive(t, dir, nil)
-		if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, ""); err != nil {
-			t.Fatal(err)
+		if out, err := exec.CommandContext(t.Context(), "mount", "-t", "tmpfs", "tmpfs", dir).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
 		}
 		on := alive(t, dir, nil)
 		want := fmt.Sprintf("cat (process %d, working directory in %s)", on, dir)
