@@ -44,8 +44,8 @@ func promptly(t *testing.T, path string, do func()) {
 	case <-limit.C:
 		t.Error("it waits for ever")
 		if f, err := os.OpenFile(path, os.O_RDWR|syscall.O_NONBLOCK, 0); err == nil { // the other end of a FIFO
-			<-done
 			_ = f.Close()
+			<-done
 		}
 	}
 }
