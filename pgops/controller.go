@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -89,8 +91,11 @@ func (s *Server) stopBy(ctx context.Context, mode StopMode) error {
 		err = s.controlled(ctx, s.control.stop)
 	}
 	if err != nil && who == ours && mode != StopFast && ctx.Err() == nil {
-		// The controller has been told to stop it, and will not start it again.
-		_ = syscall.Kill(pid, syscall.SIGQUIT) // without the right to, the order fails again
+		// The controller has been told to stop it, and will not start it again. It may have
+		// ended since, and its number be another's.
+		if pid, who, again := postmasterOf(s.options.DataDir); again == nil && who == ours {
+			_ = syscall.Kill(pid, syscall.SIGQUIT) // without the right to, the order fails again
+		}
 		err = s.controlled(ctx, s.control.stop)
 	}
 	if cause := context.Cause(ctx); cause != nil {
@@ -123,18 +128,40 @@ func (s *Server) isDown(ctx context.Context, stopErr error) error {
 // isNotOurs protects a server on another data directory from a controller that was
 // given by mistake. A main process that is not PostgreSQL itself says nothing.
 func (s *Server) isNotOurs(c claim) error {
-	if c.pid == 0 || !isPostgres("/proc/"+strconv.Itoa(c.pid)) {
+	process := "/proc/" + strconv.Itoa(c.pid)
+	if c.pid == 0 {
+		return nil
+	}
+	if _, err := os.Readlink(process + "/exe"); errors.Is(err, fs.ErrPermission) {
+		return s.isNotOfOurUser(c, process)
+	}
+	if !isPostgres(process) {
 		return nil
 	}
 	who, err := worksIn("/proc", c.pid, s.options.DataDir)
 	if err != nil || who != strangers {
 		return nil //nolint:nilerr // no data directory: nothing to compare with
 	}
-	if _, err := VersionOf("/proc/" + strconv.Itoa(c.pid) + "/cwd"); err != nil {
+	if _, err := VersionOf(process + "/cwd"); err != nil {
 		return nil //nolint:nilerr // it is only starting, and has not gone to its data directory yet
 	}
 	return fmt.Errorf("%w: %s runs PostgreSQL as process %d in another data directory than %s; it is left alone",
 		messages.ErrRefused, s.control, c.pid, s.options.DataDir)
+}
+
+// isNotOfOurUser is what an unprivileged process can tell of another user's. Root's says
+// nothing: a service manager's child is that at first.
+func (s *Server) isNotOfOurUser(c claim, process string) error {
+	dir, err := os.Stat(s.options.DataDir)
+	if err != nil {
+		return nil //nolint:nilerr // no data directory: nothing to compare with
+	}
+	info, err := os.Stat(process)
+	if err != nil || ownerOf(info) == 0 || byOwner(process, dir) != strangers {
+		return nil //nolint:nilerr // it ended meanwhile
+	}
+	return fmt.Errorf("%w: %s runs process %d as user id %d, and %s belongs to user id %d; it is left alone",
+		messages.ErrRefused, s.control, c.pid, ownerOf(info), s.options.DataDir, ownerOf(dir))
 }
 
 func (s *Server) startedByOthers(pid int) error {

@@ -3,7 +3,9 @@ package pgops_test
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -182,6 +184,19 @@ func TestUnit(t *testing.T) {
 			t.Errorf("running: got %v, want ErrNotFound", err)
 		}
 	})
+	// As postgresql.service is, of which every cluster of a Debian host is a part.
+	t.Run("one of all clusters", func(t *testing.T) {
+		s := controlled(t, c, pgops.Control{Unit: "all"})
+		if err := s.Start(t.Context()); !errors.Is(err, messages.ErrRefused) || !strings.Contains(err.Error(), "postgresql@15-main") {
+			t.Errorf("start: got %v, want ErrRefused and what to name", err)
+		}
+		if err := s.Stop(t.Context(), pgops.StopEscalate); !errors.Is(err, messages.ErrRefused) {
+			t.Errorf("stop: got %v, want ErrRefused", err)
+		}
+		if b, err := os.ReadFile(filepath.Join(dir, "others")); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("it was asked to %q (%v)", b, err)
+		}
+	})
 	// Between the end of one server and the start of the next there is no process, and
 	// yet it is not down.
 	t.Run("one that is about to restart is stopped", func(t *testing.T) {
@@ -202,6 +217,48 @@ func TestUnit(t *testing.T) {
 		}
 		running(t, s, false)
 	})
+}
+
+// What is no postmaster of ours any more when its stop has failed gets no signal.
+func TestOnlyOurServerIsQuit(t *testing.T) {
+	bin, data := t.TempDir(), t.TempDir()
+	shell, err := os.ReadFile("/bin/sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	postgres, at := filepath.Join(bin, "postgres"), func(name string) string { return filepath.Join(bin, name) }
+	if err := errors.Join(progtest.Write(postgres, shell, 0o755), syscall.Mkfifo(at("order"), 0o600), syscall.Mkfifo(at("answer"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	// It leaves the data directory when it is told to stop, and lives on for good.
+	child := exec.CommandContext(t.Context(), postgres, "-c", `read x <"$0/order"; cd /; echo >"$0/answer"; while read x; do :; done; exit 7`, bin)
+	child.Dir = data
+	in, err := child.StdinPipe()
+	if err == nil {
+		err = child.Start()
+	}
+	if err == nil {
+		err = os.WriteFile(filepath.Join(data, "postmaster.pid"), fmt.Appendln(nil, child.Process.Pid), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := `[ ! -e "$0/told" ] || exit 1; : >"$0/told"; echo >"$0/order"; read x <"$0/answer"; exit 1`
+	status := `[ ! -e "$0/told" ] || exit 3`
+	s, err := pgops.NewServer(pgops.ServerOptions{BinDir: "/b", DataDir: data, LogFile: "/l", Control: pgops.Control{
+		Start: []string{"/bin/true"}, Stop: []string{"/bin/sh", "-c", stop, bin}, Status: []string{"/bin/sh", "-c", status, bin},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Stop(t.Context(), pgops.StopEscalate); err != nil {
+		t.Errorf("got %v, want it seen to be down", err)
+	}
+	_ = in.Close()
+	_ = child.Wait()
+	if child.ProcessState.ExitCode() != 7 {
+		t.Errorf("it ended with %s, want its own end", child.ProcessState)
+	}
 }
 
 func TestControlIsChecked(t *testing.T) {

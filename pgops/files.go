@@ -7,6 +7,9 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"syscall"
+
+	"github.com/pgresync/pgresync/messages"
 )
 
 // Modes of what is written: PostgreSQL refuses a data directory that others can
@@ -79,7 +82,7 @@ func makeDir(root *os.Root, name string, uid, gid int) error {
 	if err := root.Mkdir(name, dirMode); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	f, err := root.Open(name)
+	f, err := root.OpenFile(name, directory, 0)
 	if err != nil {
 		return err
 	}
@@ -91,7 +94,7 @@ func makeDir(root *os.Root, name string, uid, gid int) error {
 }
 
 func syncDir(root *os.Root, name string) error {
-	f, err := root.Open(name)
+	f, err := root.OpenFile(name, directory, 0)
 	if err != nil {
 		return err
 	}
@@ -108,7 +111,7 @@ func remove(root *os.Root, name string) error {
 
 // entries lists a directory; a missing one is empty.
 func entries(root *os.Root, name string) ([]fs.DirEntry, error) {
-	f, err := root.Open(name)
+	f, err := root.OpenFile(name, directory, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -131,13 +134,54 @@ func readSmall(root *os.Root, name string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !info.Mode().IsRegular() || info.Size() > maxSmallFile {
-		return nil, fmt.Errorf("%s: want a regular file of at most %d bytes", name, maxSmallFile)
+	if !info.Mode().IsRegular() {
+		return nil, notPlain(name, maxSmallFile)
 	}
-	f, err := root.Open(name)
+	f, err := root.OpenFile(name, wary, 0)
 	if err != nil {
 		return nil, err
 	}
-	b, err := io.ReadAll(io.LimitReader(f, maxSmallFile))
+	return readPlain(f, maxSmallFile)
+}
+
+// How files are opened in whose place PostgreSQL's user can put anything: this process
+// may be root, whom a link would lead to what is not that user's, and whom a FIFO
+// would keep for ever.
+const (
+	wary      = os.O_RDONLY | syscall.O_NOFOLLOW | syscall.O_NONBLOCK
+	directory = os.O_RDONLY | syscall.O_DIRECTORY
+)
+
+// openDir is os.OpenRoot for such a place: it waits for nobody at a FIFO.
+func openDir(path string) (*os.Root, error) { return os.OpenRoot(path + "/.") }
+
+// readWarily reads a regular file of at most the given size. What it holds has no
+// place in an error: it may be a hard link to another's.
+func readWarily(path string, most int64) ([]byte, error) {
+	f, err := os.OpenFile(path, wary, 0)
+	if errors.Is(err, syscall.ELOOP) || errors.Is(err, syscall.EMLINK) { // a link, in Linux's and in FreeBSD's words
+		return nil, notPlain(path, most)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return readPlain(f, most)
+}
+
+// readPlain reads what was opened warily, and closes it. One that grows meanwhile is
+// too long as well.
+func readPlain(f *os.File, most int64) ([]byte, error) {
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() || info.Size() > most {
+		return nil, errors.Join(err, notPlain(f.Name(), most), f.Close())
+	}
+	b, err := io.ReadAll(io.LimitReader(f, most+1))
+	if err == nil && int64(len(b)) > most {
+		err = notPlain(f.Name(), most)
+	}
 	return b, errors.Join(err, f.Close())
+}
+
+func notPlain(name string, most int64) error {
+	return fmt.Errorf("%s: %w: want a regular file, no link, of at most %d bytes; find out who put it there", name, messages.ErrRefused, most)
 }

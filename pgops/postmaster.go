@@ -28,7 +28,7 @@ const (
 func postmasterOf(dataDir string) (int, whose, error) { return postmasterIn("/proc", dataDir) }
 
 func postmasterIn(proc, dataDir string) (int, whose, error) {
-	b, err := os.ReadFile(filepath.Join(dataDir, "postmaster.pid"))
+	b, err := readPIDFile(dataDir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, nobodys, nil
 	}
@@ -38,7 +38,7 @@ func postmasterIn(proc, dataDir string) (int, whose, error) {
 	first, _, _ := strings.Cut(string(b), "\n")
 	pid, err := strconv.Atoi(strings.TrimSpace(first))
 	if err != nil || pid == 0 {
-		return 0, nobodys, fmt.Errorf("data directory %s: postmaster.pid does not begin with a process id: %q", dataDir, clip(first))
+		return 0, nobodys, fmt.Errorf("data directory %s: postmaster.pid does not begin with a process id", dataDir)
 	}
 	pid = max(pid, -pid) // negative for a single-user backend
 	if errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
@@ -46,6 +46,11 @@ func postmasterIn(proc, dataDir string) (int, whose, error) {
 	}
 	who, err := worksIn(proc, pid, dataDir)
 	return pid, who, err
+}
+
+// readPIDFile: PostgreSQL's own buffer for it has 8 KiB (AddToDataDirLockFile).
+func readPIDFile(dataDir string) ([]byte, error) {
+	return readWarily(filepath.Join(dataDir, "postmaster.pid"), 8<<10)
 }
 
 // runsOnCopy reports whether a postmaster runs on a copy that has just been made.
@@ -60,7 +65,7 @@ func runsOnCopy(proc, dataDir string) (int, bool) {
 	if _, err := os.Stat(filepath.Join(proc, strconv.Itoa(pid), "cwd")); err == nil {
 		return pid, true
 	}
-	b, err := os.ReadFile(filepath.Join(dataDir, "postmaster.pid"))
+	b, err := readPIDFile(dataDir)
 	if err != nil {
 		return pid, false
 	}
@@ -83,6 +88,11 @@ func worksIn(proc string, pid int, dataDir string) (whose, error) {
 		return nobodys, fmt.Errorf("data directory %s: %w", dataDir, err)
 	}
 	process := filepath.Join(proc, strconv.Itoa(pid))
+	if exe, err := os.Readlink(process + "/exe"); err == nil && !ofPostgres(exe) {
+		// It may work on a file system that does not answer (NFS, FUSE), which would keep us
+		// for ever.
+		return strangers, nil
+	}
 	cwd, err := os.Stat(process + "/cwd")
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -127,7 +137,7 @@ func lingering(dataDir string) bool {
 	links, _ := filepath.Glob("/proc/[0-9]*/exe") // the pattern is valid
 	for _, link := range links {
 		exe, err := os.Readlink(link)
-		if err != nil || !strings.HasPrefix(filepath.Base(exe), "postgres") {
+		if err != nil || !ofPostgres(exe) {
 			continue
 		}
 		if cwd, err := os.Stat(filepath.Join(filepath.Dir(link), "cwd")); err == nil && os.SameFile(cwd, dir) {

@@ -43,7 +43,21 @@ func TestAServerOnACopyIsSeen(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "postmaster.pid"), fmt.Appendf(nil, "%d\n/elsewhere\n", os.Getpid()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, runs := runsOnCopy(proc, dir); !runs {
-		t.Error("got none, want the server whose working directory it is")
+	exe := filepath.Join(proc, fmt.Sprint(os.Getpid()), "exe")
+	for program, want := range map[string]bool{
+		"": true, "/usr/lib/postgresql/15/bin/postgres": true, "/usr/lib/postgresql/15/bin/postgres (deleted)": true,
+		"/usr/edb/as15/bin/edb-postgres": true,
+		// Its working directory, which may not answer, is not even looked at.
+		"/usr/bin/postfix": false,
+	} {
+		_ = os.Remove(exe)
+		if program != "" {
+			if err := os.Symlink(program, exe); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, runs := runsOnCopy(proc, dir); runs != want {
+			t.Errorf("%q: got %v, want %v", program, runs, want)
+		}
 	}
 }

@@ -47,7 +47,7 @@ func (p Preparer) prepare(ctx context.Context, setup *messages.StandbySetup) err
 	if err != nil {
 		return err
 	}
-	root, err := os.OpenRoot(setup.DataDir)
+	root, err := openDir(setup.DataDir)
 	if err != nil {
 		return fmt.Errorf("open the copy: %w", err)
 	}

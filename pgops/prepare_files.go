@@ -22,7 +22,7 @@ func (c *copied) keepFiles() error {
 	if c.setup.KeepFrom == "" || len(c.setup.KeepFiles) == 0 {
 		return nil
 	}
-	from, err := os.OpenRoot(c.setup.KeepFrom)
+	from, err := openDir(c.setup.KeepFrom)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -53,7 +53,7 @@ func (p Preparer) Keep(ctx context.Context, from, to string, files []string) err
 	if !ok {
 		return fail(errors.ErrUnsupported)
 	}
-	root, err := os.OpenRoot(to)
+	root, err := openDir(to)
 	if err != nil {
 		return fail(err)
 	}
@@ -160,8 +160,8 @@ func (c *copied) verify() error {
 	if err != nil {
 		return err
 	}
-	if _, err := ParseBackupLabel(label); err != nil || !bytes.Equal(label, c.setup.BackupLabel) {
-		return fmt.Errorf("%s is not what was written: %w", labelFile, errors.Join(err, messages.ErrRefused))
+	if !bytes.Equal(label, c.setup.BackupLabel) { // which checkSetup has parsed
+		return fmt.Errorf("%s is not what was written: %w", labelFile, messages.ErrRefused)
 	}
 	tablespaces, err := readSmall(c.root, mapFile)
 	if err != nil {

@@ -38,14 +38,12 @@ func (c *copied) placeWAL() error {
 	if err := os.MkdirAll(s.WALStaged, 0o700); err != nil {
 		return err
 	}
-	if err := os.Chown(s.WALStaged, s.UID, s.GID); err != nil {
-		return err
-	}
-	staged, err := os.OpenRoot(s.WALStaged)
+	staged, err := openDir(s.WALStaged)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = staged.Close() }() // nothing is written through it
+	// It gets its owner there, once it is seen to be empty, and not by its name.
 	return c.emptyWAL(staged, ".")
 }
 

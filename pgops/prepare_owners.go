@@ -41,7 +41,7 @@ func (c *copied) checkOwners() error {
 // checkTablespace checks the directory and the one in it of this major version; a
 // tablespace of several versions has more.
 func (c *copied) checkTablespace(dir string) error {
-	root, err := os.OpenRoot(dir)
+	root, err := openDir(dir)
 	if err != nil {
 		return err
 	}

@@ -54,7 +54,7 @@ func (p programs) major(ctx context.Context) (int, error) {
 // VersionOf is the major version that made a data directory (its PG_VERSION). A
 // directory without one wraps messages.ErrNotFound.
 func VersionOf(dataDir string) (int, error) {
-	b, err := os.ReadFile(filepath.Join(dataDir, "PG_VERSION"))
+	b, err := readWarily(filepath.Join(dataDir, "PG_VERSION"), 64)
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, fmt.Errorf("data directory %s: %w: it has no PG_VERSION", dataDir, messages.ErrNotFound)
 	}
@@ -63,7 +63,7 @@ func VersionOf(dataDir string) (int, error) {
 	}
 	v, err := strconv.Atoi(strings.TrimSpace(string(b)))
 	if err != nil {
-		return 0, fmt.Errorf("data directory %s: PG_VERSION %q: want a number", dataDir, clip(string(b)))
+		return 0, fmt.Errorf("data directory %s: its PG_VERSION is not a number", dataDir)
 	}
 	return v, nil
 }

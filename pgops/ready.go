@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -68,7 +66,7 @@ func (s *Server) isUp(ctx context.Context) (ready bool, absent, err error) {
 // accepts reads the postmaster's own word, the eighth line of postmaster.pid
 // (PostgreSQL 15, miscadmin.h, LOCK_FILE_LINE_PM_STATUS), as pg_ctl does.
 func accepts(dataDir string) bool {
-	b, err := os.ReadFile(filepath.Join(dataDir, "postmaster.pid"))
+	b, err := readPIDFile(dataDir)
 	lines := strings.Split(string(b), "\n")
 	if err != nil || len(lines) < 8 {
 		return false

@@ -183,8 +183,11 @@ func (s *Server) ControlData(ctx context.Context) (messages.ControlData, error) 
 }
 
 func (p programs) controlData(ctx context.Context, dataDir string) (messages.ControlData, error) {
-	if _, err := os.Stat(filepath.Join(dataDir, "global", "pg_control")); errors.Is(err, fs.ErrNotExist) {
+	switch info, err := os.Stat(filepath.Join(dataDir, "global", "pg_control")); {
+	case errors.Is(err, fs.ErrNotExist):
 		return messages.ControlData{}, fmt.Errorf("read pg_control of %s: %w", dataDir, messages.ErrNotFound)
+	case err == nil && !info.Mode().IsRegular(): // the program would wait at a FIFO
+		return messages.ControlData{}, fmt.Errorf("read pg_control of %s: %w: it is not a regular file", dataDir, messages.ErrRefused)
 	}
 	out, err := p.output(ctx, "pg_controldata", "-D", dataDir)
 	if err != nil {

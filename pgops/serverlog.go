@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -60,7 +59,7 @@ func (l *serverLogs) tail() string {
 
 // read returns what stands after offset, at most maxLogTail bytes from the end.
 func (l *serverLogs) read(path string, offset int64) string {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	f, err := os.OpenFile(path, wary, 0)
 	if err != nil {
 		return ""
 	}

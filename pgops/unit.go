@@ -72,6 +72,11 @@ func (u unit) parse(out string) (claim, error) {
 	if state := got["LoadState"]; state != "loaded" {
 		return claim{}, fmt.Errorf("status of %s: %w: systemd says it is %s", u, messages.ErrNotFound, state)
 	}
+	if got["ActiveState"] == "active" && got["SubState"] == "exited" && pid == 0 {
+		// Debian's postgresql.service: stopping it stops every cluster of the host.
+		return claim{}, fmt.Errorf("status of %s: %w: it is active (exited) and names no server of its own; name the instance, like postgresql@15-main",
+			u, messages.ErrRefused)
+	}
 	c := claim{pid: pid, text: got["ActiveState"] + " (" + got["SubState"] + ")"}
 	switch got["ActiveState"] {
 	case "inactive", "failed":

@@ -27,6 +27,8 @@ func TestParseShow(t *testing.T) {
 		"a state to come":     {"MainPID=0\nLoadState=loaded\nActiveState=refreshing\nSubState=x\n", true, 0, false, nil},
 		"not found":           {"MainPID=0\nLoadState=not-found\nActiveState=inactive\nSubState=dead\n", false, 0, true, messages.ErrNotFound},
 		"masked":              {"MainPID=0\nLoadState=masked\nActiveState=inactive\nSubState=dead\n", false, 0, true, messages.ErrNotFound},
+		"Debian's for all":    {"MainPID=0\nLoadState=loaded\nActiveState=active\nSubState=exited\n", false, 0, true, messages.ErrRefused},
+		"exited, with a rest": {"MainPID=4711\nLoadState=loaded\nActiveState=active\nSubState=exited\n", true, 4711, false, nil},
 		"nothing":             {"", false, 0, true, nil},
 		"no number":           {"MainPID=x\nLoadState=loaded\nActiveState=active\nSubState=running\n", false, 0, true, nil},
 		"not even the states": {"MainPID=1\n", false, 0, true, nil},

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 // maxUsers bounds how many processes are named: the rest would be of the same kind.
@@ -17,9 +18,9 @@ const maxUsers = 8
 // PostgreSQL's own, this one and those excepted are left out. It names whom it may see: others'
 // processes take root. Where there is no /proc the answer is empty.
 //
-// Only the kernel's tables are read. What others work in is never touched: a file
-// system that does not answer (NFS, FUSE) would keep us for ever, and this one call
-// may come while PostgreSQL is down.
+// The kernel's tables are read. What others work in is not touched, but for what by
+// its path lies there: a file system that does not answer (NFS, FUSE) would keep us
+// for ever, and this one call may come while PostgreSQL is down.
 func UsersOf(mountpoints []string, except ...int) []string {
 	return usersIn("/proc", mountpoints, except)
 }
@@ -127,8 +128,30 @@ func (m mounts) on(link string, devices map[string]string) (string, bool) {
 	if err != nil || !filepath.IsAbs(path) { // "socket:[4711]"
 		return "", false
 	}
-	at, ok := devices[m.device(path)]
-	return at, ok
+	device := m.device(path)
+	at, ok := devices[device]
+	return at, ok && deviceAt(link) == device
+}
+
+// deviceAt is that of the file which a link in /proc leads to, as mountinfo has it: by
+// its path, a file of what the mount hides looks like one of what is mounted.
+func deviceAt(link string) string {
+	info, err := os.Stat(link)
+	if err != nil {
+		return ""
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return ""
+	}
+	major, minor := split(st.Dev)
+	return fmt.Sprintf("%d:%d", major, minor)
+}
+
+// split undoes makedev(3), as Linux has it. Where there is no mountinfo there is no
+// hit either.
+func split(dev uint64) (major, minor uint64) {
+	return dev>>8&0xfff | dev>>32&0xfffff000, dev&0xff | dev>>12&0xffffff00
 }
 
 // fromPostgres: what PostgreSQL has started, a restore_command for example, ends
@@ -164,8 +187,12 @@ func parentOf(process string) string {
 
 func isPostgres(process string) bool {
 	exe, err := os.Readlink(filepath.Join(process, "exe"))
-	return err == nil && strings.HasPrefix(filepath.Base(exe), "postgres")
+	return err == nil && ofPostgres(exe)
 }
+
+// ofPostgres knows the server's program by its name, edb-postgres and Nix's
+// .postgres-wrapped among them.
+func ofPostgres(exe string) bool { return strings.Contains(filepath.Base(exe), "postgres") }
 
 func commandOf(process string) string {
 	name, err := os.ReadFile(filepath.Join(process, "comm"))

@@ -20,7 +20,7 @@ type Config struct {
 	PGUser           string            `split_words:"true" default:"postgres" desc:"Operating system user that PostgreSQL runs as."`
 	PGLogFile        string            `split_words:"true" computed:"pgresync.log beside the data directory" desc:"File that takes what PostgreSQL prints before its own logging starts."`
 	PGConfigFile     string            `split_words:"true" desc:"Path of postgresql.conf where it does not lie in the data directory, like /etc/postgresql/15/main/postgresql.conf on Debian. Each new copy is started with it, and checked against it beforehand."`
-	PGUnit           string            `split_words:"true" desc:"Systemd unit that runs PostgreSQL, like postgresql@15-main.service; it is started and stopped by systemctl instead of pg_ctl."`
+	PGUnit           string            `split_words:"true" desc:"Systemd unit that runs PostgreSQL, like postgresql@15-main.service (not Debian's postgresql.service, which stands for all clusters); it is started and stopped by systemctl instead of pg_ctl."`
 	PGStartCommand   settings.Argv     `split_words:"true" desc:"Program and arguments that start PostgreSQL instead of pg_ctl, with blanks between, without a shell; it returns 0 once the server process is there."`
 	PGStopCommand    settings.Argv     `split_words:"true" desc:"Program and arguments that stop it, by a fast shut-down; it returns 0 once the server is gone."`
 	PGStatusCommand  settings.Argv     `split_words:"true" desc:"Program and arguments that tell whether it runs: exit code 0 for yes, 3 for no."`

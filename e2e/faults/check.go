@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/pgresync/pgresync/e2e/world"
+	"github.com/pgresync/pgresync/internal/resync"
 	"github.com/pgresync/pgresync/messages"
 )
 
@@ -46,9 +47,7 @@ func (r *Rig) rests(ctx context.Context, limit time.Duration, operator bool) err
 		if err != nil {
 			return false, err.Error()
 		}
-		// The broker may still have to bring the trigger once more.
-		obeyed := !j.TriggerAt.Before(r.triggered.Add(-time.Second))
-		calls := j.Phase == messages.PhaseNeedsOperator && !operator && obeyed
+		calls := j.Phase == messages.PhaseNeedsOperator && !operator && r.obeyed(j)
 		if !calls {
 			since = time.Time{}
 		} else if since.IsZero() {
@@ -58,11 +57,20 @@ func (r *Rig) rests(ctx context.Context, limit time.Duration, operator bool) err
 			called = fmt.Errorf("%w: %s; %s", errNeedsOperator, j.Error, j.Remedy)
 			return true, ""
 		}
-		rest := j.Phase == messages.PhaseIdle || operator && j.Phase == messages.PhaseNeedsOperator
-		// Idle and never seeded is the rest of a sidecar that has not looked yet.
-		return rest && obeyed && j.ID != "", fmt.Sprintf("%s, trigger of %s, want %s: %s", j.Phase, j.TriggerAt, r.triggered, j.Error)
+		return r.atRest(j, operator), fmt.Sprintf("%s, trigger of %s, want %s: %s", j.Phase, j.TriggerAt, r.triggered, j.Error)
 	})
 	return errors.Join(err, called)
+}
+
+// obeyed: the broker may still have to bring the trigger once more.
+func (r *Rig) obeyed(j resync.Journal) bool {
+	return !j.TriggerAt.Before(r.triggered.Add(-time.Second))
+}
+
+func (r *Rig) atRest(j resync.Journal, operator bool) bool {
+	rest := j.Phase == messages.PhaseIdle || operator && j.Phase == messages.PhaseNeedsOperator
+	// Idle and never seeded is the rest of a sidecar that has not looked yet.
+	return rest && r.obeyed(j) && j.ID != ""
 }
 
 // copyKept checks that the copy that was proven last is still there (I-3), unless

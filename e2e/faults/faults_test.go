@@ -69,6 +69,29 @@ func (r *runner) fault(t *testing.T, cases []Case) {
 			}
 		})
 	}
+	if struckNothing(cases, r.long, r.results.all) {
+		t.Error("none of its cases found anything to strike at: it has tested nothing")
+	}
+}
+
+// struckNothing reports whether all cases of a fault ran, and all in vain. One that was
+// asked for alone may well have been.
+func struckNothing(cases []Case, long bool, results []Result) bool {
+	vain := map[string]bool{}
+	for _, res := range results {
+		vain[res.Case] = res.Outcome == nothingToStrike
+	}
+	some := false
+	for _, c := range cases {
+		if c.None != "" || c.Long && !long {
+			continue
+		}
+		if !vain[c.Name()] {
+			return false
+		}
+		some = true
+	}
+	return some
 }
 
 func (r *runner) one(t *testing.T, c Case) {
@@ -152,6 +175,31 @@ func TestEveryRowIsStruckAt(t *testing.T) {
 		if !reached[string(row.To)] && !tight(row) {
 			t.Errorf("no way to phase %s", row.To)
 		}
+	}
+}
+
+func TestAFaultThatStruckNothingIsSeen(t *testing.T) {
+	cases := []Case{{Fault: "f", Place: "a"}, {Fault: "f", Place: "b"}, {Fault: "f", Place: "c", None: "no way"}, {Fault: "f", Place: "d", Long: true}}
+	in := func(place, outcome string) Result { return Result{Case: "f/" + place, Outcome: outcome} }
+	other := Result{Case: "g/a", Outcome: nothingToStrike}
+	for name, tt := range map[string]struct {
+		results []Result
+		long    bool
+		want    bool
+	}{
+		"in vain":           {[]Result{in("a", nothingToStrike), in("b", nothingToStrike)}, false, true},
+		"one struck":        {[]Result{in("a", nothingToStrike), in("b", converged)}, false, false},
+		"one failed":        {[]Result{in("a", nothingToStrike), in("b", "it broke")}, false, false},
+		"one was asked for": {[]Result{in("a", nothingToStrike)}, false, false},
+		"the long one, too": {[]Result{in("a", nothingToStrike), in("b", nothingToStrike)}, true, false},
+		"none ran":          {[]Result{other}, false, false},
+	} {
+		if got := struckNothing(cases, tt.long, tt.results); got != tt.want {
+			t.Errorf("%s: got %v, want %v", name, got, tt.want)
+		}
+	}
+	if struckNothing(cases[2:3], false, nil) {
+		t.Error("without a case that can run: got true")
 	}
 }
 

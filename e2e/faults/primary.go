@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"syscall"
-	"time"
 
 	"github.com/pgresync/pgresync/e2e/world"
 )
@@ -144,9 +143,10 @@ func rebootPrimary(ctx context.Context, r *Rig, _ point, held *world.Call) error
 }
 
 // primaryComesBack starts PostgreSQL on the primary, and the load. Processes of a
-// killed postmaster may be in the way for a moment.
+// killed postmaster may be in the way for a moment, and pg_ctl itself waits for two
+// minutes.
 func (r *Rig) primaryComesBack(ctx context.Context) error {
-	err := world.Until(ctx, "the primary to start again", time.Minute, func(ctx context.Context) (bool, string) {
+	err := world.Until(ctx, "the primary to start again", patience, func(ctx context.Context) (bool, string) {
 		err := r.Primary.StartServer(ctx)
 		return err == nil, fmt.Sprint(err)
 	})

@@ -152,7 +152,8 @@ func cut(d time.Duration) strike {
 	}
 }
 
-// fillDisk takes all room of the pool for a while.
+// fillDisk takes all room of the pool until the sidecar has failed twice, or is at rest:
+// it may not need any.
 func fillDisk(ctx context.Context, r *Rig, at point) error {
 	mark := len(r.Standby.Log(world.Secondary))
 	if err := r.Standby.FillPool(ctx); err != nil {
@@ -161,17 +162,25 @@ func fillDisk(ctx context.Context, r *Rig, at point) error {
 	if err := r.release(at); err != nil {
 		return err
 	}
-	err := world.Until(ctx, "something to fail", 15*time.Second, func(context.Context) (bool, string) {
-		return len(r.Standby.Logged(world.Secondary, mark, "resync: phase failed")) > 1, ""
+	var j resync.Journal
+	failed := func() []world.Line { return r.Standby.Logged(world.Secondary, mark, "resync: phase failed") }
+	err := world.Until(ctx, "two failures or rest", patience, func(ctx context.Context) (bool, string) {
+		if len(failed()) > 1 {
+			return true, ""
+		}
+		var err error
+		j, err = r.Journal(ctx)
+		return err == nil && r.atRest(j, true), fmt.Sprint(j.Phase, err)
 	})
-	failed := r.Standby.Logged(world.Secondary, mark, "resync: phase failed")
-	for _, l := range failed {
+	for _, l := range failed() {
 		r.Say("%s failed: %.200s", l.Str("phase"), l.Str("error"))
 	}
 	if err != nil {
-		r.Say("it did not fail twice within 15 s of a full pool")
+		r.Say("with a full pool: %v", err)
 	}
-	if err := r.Standby.FreePool(ctx); err != nil || len(failed) > 0 {
+	// Who calls for an operator has failed, whether or not its log has arrived.
+	struck := len(failed()) > 0 || j.Phase == messages.PhaseNeedsOperator
+	if err := r.Standby.FreePool(ctx); err != nil || struck {
 		return err
 	}
 	return errNothingThere
