@@ -59,6 +59,9 @@ func (s *Service) removeFailed(ctx context.Context) error {
 	if !l.exists() || l.resync != s.journal().ID {
 		return nil
 	}
+	if l, err = s.seen(ctx, l); err != nil {
+		return err
+	}
 	if dir := l.dataDir(nil); dir != "" && mountedAt(l, dir) {
 		srv, err := s.pg.Server(dir)
 		if err != nil {
@@ -80,6 +83,18 @@ func (s *Service) removeFailed(ctx context.Context) error {
 		}
 	}
 	return s.zfs.Rename(ctx, s.cfg.Dataset, s.cfg.next())
+}
+
+// seen mounts a failed copy that a boot was to mount, and did not: PostgreSQL had been
+// started on it, and only what is in it tells whether it was promoted since.
+func (s *Service) seen(ctx context.Context, l live) (live, error) {
+	if dir := l.dataDir(nil); dir == "" || mountedAt(l, dir) || l.tree[0].CanMount != "on" {
+		return l, nil
+	}
+	if err := s.settle(ctx); err != nil {
+		return l, err
+	}
+	return s.readLive(ctx)
 }
 
 // notPromoted refuses to take a copy away that was promoted since (I-1): it may
