@@ -386,8 +386,11 @@ func (s serverHand) ControlData(ctx context.Context) (messages.ControlData, erro
 	}
 	pg := s.pool[ds].content.pg
 	cd := messages.ControlData{
-		SystemID: pg.sysid, State: pg.state, Timeline: pg.timeline, CheckpointLSN: pg.at, RedoLSN: pg.at, MinRecoveryLSN: pg.at, MinRecoveryTimeline: pg.timeline,
-		WALSegmentSize: simSegment,
+		SystemID: pg.sysid, State: pg.state, Timeline: pg.timeline, CheckpointLSN: pg.at, RedoLSN: pg.at, WALSegmentSize: simSegment,
+	}
+	// A checkpoint as a primary ends it.
+	if pg.unsaved || pg.state == "in archive recovery" || pg.state == "shut down in recovery" {
+		cd.MinRecoveryLSN, cd.MinRecoveryTimeline = pg.at, pg.timeline
 	}
 	if pg.unsaved {
 		cd.Timeline, cd.CheckpointLSN, cd.RedoLSN = pg.timeline-1, pg.stop-1, pg.stop-1
