@@ -361,10 +361,16 @@ func (s serverHand) Loggable(ctx context.Context) error {
 	if err := s.point(ctx, "see to the log file"); err != nil {
 		return err
 	}
-	if s.unloggable {
-		return fmt.Errorf("log file: %w", messages.ErrPermission)
+	if beside := filepath.Dir(s.dir); s.unloggable || !s.shows(beside) {
+		return fmt.Errorf("log file in %s: %w", beside, messages.ErrPermission)
 	}
 	return nil
+}
+
+// shows: a directory in which nothing is mounted is root's.
+func (w *world) shows(dir string) bool {
+	_, ok := w.at(dir)
+	return ok
 }
 
 func (s serverHand) IsStandby(ctx context.Context) (bool, error) {
