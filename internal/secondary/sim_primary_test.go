@@ -175,6 +175,11 @@ func (p pubHand) Snapshot(ctx context.Context, minStart messages.LSN, maxAge tim
 	if err := p.ask(ctx, "ask the publisher for a snapshot"); err != nil {
 		return nil, err
 	}
+	if p.hesitates > 0 {
+		p.hesitates--
+		<-ctx.Done()
+		return nil, fmt.Errorf("snapshot: %w: %w", messages.ErrUnavailable, ctx.Err())
+	}
 	var m *messages.Manifest
 	if n := len(p.pub.shots); n > 0 {
 		last := p.pub.shots[n-1]

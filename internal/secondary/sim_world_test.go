@@ -66,6 +66,8 @@ type world struct {
 
 	// hangs is how many of the next downloads bring nothing and do not end by themselves.
 	hangs int
+	// hesitates is how many of the next snapshots the publisher does not come to take.
+	hesitates int
 
 	used uint64 // of the pool; 1 TiB is available
 
