@@ -51,7 +51,7 @@ func (s *Service) revert(ctx context.Context) (resync.Event, error) {
 		}
 		n.Slot, n.Passes, n.DownSince, n.DownMillis = "", nil, time.Time{}, 0
 		// A standby that streams again is not taken down a second time for one trigger.
-		n.Trigger = n.Trigger && untouched
+		n.Trigger = n.Trigger && untouched && !n.Incurable
 	})
 	return event, nil
 }
