@@ -60,19 +60,6 @@ func TestADataDirectoryThatIsNotMountedIsNotLost(t *testing.T) {
 	})
 }
 
-// Its log file is then in the dataset above, which is given up as well.
-func TestADataDirectoryInAChildIsReplacedInPlace(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := nested(t)
-		clear(w.pub.slots)
-		w.pub.write(10)
-		w.tight, w.waived, w.cfg.Mode = true, true, ModeInPlace
-		if !w.run(t, false, func() bool { return w.happy(t) && len(w.moved) > 0 }) || len(w.broken) > 0 {
-			t.Errorf("phase %s, %s: %v\n%s", w.journal(t).Phase, w.journal(t).Error, w.broken, w.describe())
-		}
-	})
-}
-
 // What failed and is not mounted may have been promoted before a boot.
 func TestAFailedCopyIsLookedIntoBeforeItGoes(t *testing.T) {
 	for name, tt := range map[string]struct {

@@ -28,7 +28,7 @@ func (s *Service) stop(ctx context.Context) (resync.Event, error) {
 	if err := s.stillSure(ctx); err != nil {
 		return "", fmt.Errorf("stop: %w", err)
 	}
-	dir, srv, err := s.server(ctx, l)
+	l, dir, srv, err := s.beforeStop(ctx, l)
 	if err != nil {
 		return "", fmt.Errorf("stop: %w", err)
 	}
@@ -51,6 +51,24 @@ func (s *Service) stop(ctx context.Context) (resync.Event, error) {
 	// A hook may take its time: what follows must be true right before the stop.
 	s.hook(ctx, HookBeforeStop, s.journal())
 	return s.stopRunning(ctx, l, srv)
+}
+
+// beforeStop is server's for a copy that is about to be replaced. One that was stopped and
+// unmounted by an earlier run of the sidecar is mounted again, to be looked into.
+func (s *Service) beforeStop(ctx context.Context, l live) (live, string, Server, error) {
+	dir, srv, err := s.server(ctx, l)
+	if err != nil || srv != nil || s.journal().DownSince.IsZero() {
+		return l, dir, srv, err
+	}
+	if err := s.remount(ctx, l); err != nil {
+		s.log.Warn().Err(err).Str("dataset", string(s.cfg.Dataset)).Msg("the old copy cannot be mounted again")
+		return l, dir, nil, nil
+	}
+	if l, err = s.readLive(ctx); err != nil {
+		return l, dir, nil, err
+	}
+	dir, srv, err = s.server(ctx, l)
+	return l, dir, srv, err
 }
 
 // stopRunning asks the publisher first, which may take as long as a promotion: whether
