@@ -7,6 +7,10 @@ import "github.com/pgresync/pgresync/messages"
 // for: nothing is waited for, and in doubt the copy is kept. The primary must have
 // been asked after the standby.
 func (f Facts) Strayed() string {
+	// Whose receiver streams on a promotion that does not publish follows another line.
+	if s := f.stand(); s.timeline > f.Primary.Identity.Timeline.Current {
+		return offHistory(f, s).Evidence
+	}
 	// What streams on the primary's own line has not left it.
 	for _, r := range []rule{apart, streaming, diverged} {
 		if d, ok := r(f, Policy{}); ok {

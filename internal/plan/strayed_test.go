@@ -23,6 +23,12 @@ func TestStrayed(t *testing.T) {
 		{"past the fork", func(f *plan.Facts) { stands(f, 2, at(90)) }, true},
 		{"past the fork, and moving", func(f *plan.Facts) { stands(f, 2, at(90)); f.Position = at(88) }, true},
 		{"past the fork, and streams from the deposed primary", func(f *plan.Facts) { stands(f, 2, at(90)); f.Receiver.Streaming = true }, true},
+		{"on a newer timeline", func(f *plan.Facts) { stands(f, 4, at(90)) }, true},
+		{"streams on a newer timeline", func(f *plan.Facts) { stands(f, 4, at(90)); f.Receiver.Streaming = true }, true},
+		{"streams on a newer timeline, by the primary's word", func(f *plan.Facts) {
+			stands(f, 4, at(90))
+			f.Receiver, f.Primary.Streaming = nil, true
+		}, true},
 		{"past the end of the primary's log", func(f *plan.Facts) { stands(f, 3, at(101)) }, true},
 		{"was ahead", func(f *plan.Facts) { f.Ahead = at(89) }, true},
 		{"another log", func(f *plan.Facts) { f.Apart = "other bytes"; f.Receiver.Streaming = true }, true},

@@ -45,9 +45,7 @@ func (s *Service) stopStray(ctx context.Context, dir string, srv Server) error {
 		return err
 	}
 	if promoted {
-		// It has its name already, and the mark is what it is kept by.
-		err := s.zfs.SetProperties(ctx, s.cfg.old(), map[string]string{messages.PropDiverged: s.now().UTC().Format(time.RFC3339)})
-		if err != nil {
+		if err := s.markStray(ctx); err != nil {
 			return err
 		}
 	}
@@ -61,7 +59,18 @@ func (s *Service) stopStray(ctx context.Context, dir string, srv Server) error {
 	if err != nil {
 		return err
 	}
-	return srv.Stop(ctx, false)
+	if err := srv.Stop(ctx, false); err != nil || promoted {
+		return err
+	}
+	if left, err := s.leftRecovery(ctx, srv); err == nil && !left {
+		return nil
+	}
+	return s.markStray(ctx) // promoted in that moment, as far as anybody knows
+}
+
+// markStray: the copy has its name already, and the mark is what it is kept by.
+func (s *Service) markStray(ctx context.Context) error {
+	return s.zfs.SetProperties(ctx, s.cfg.old(), map[string]string{messages.PropDiverged: s.now().UTC().Format(time.RFC3339)})
 }
 
 // settleAgain puts the new copy in place once more after a boot.

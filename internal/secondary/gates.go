@@ -1,6 +1,7 @@
 package secondary
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -53,8 +54,8 @@ func (s *Service) sameCluster(ctx context.Context, l live, f *messages.PrimaryFa
 	if !l.exists() || dir == "" {
 		return nil
 	}
-	if !mountedAt(l, dir) {
-		return incurable(fmt.Errorf("dataset %s: %w: it is not mounted at %s, so that nobody can tell what would be replaced", l.tree[0].Name, messages.ErrRefused, dir),
+	if d, ok := l.holder(dir); !ok || !d.Mounted {
+		return incurable(fmt.Errorf("dataset %s: %w: it is not mounted at %s, so that nobody can tell what would be replaced", cmp.Or(d.Name, l.tree[0].Name), messages.ErrRefused, dir),
 			"mount it (zfs load-key first, if it is encrypted), or rename it if it may be set aside unseen; then: "+s.triggerCommand())
 	}
 	srv, err := s.pg.Server(dir)

@@ -196,14 +196,27 @@ func (s *Service) gatherServer(ctx context.Context, l live, f *plan.Facts) {
 	}
 }
 
-// mountedAt reports whether a mounted dataset of the tree holds dir.
+// mountedAt reports whether the dataset of the tree that holds dir is mounted. Where
+// it is not, dir shows what lies below its mount point, and that is no copy.
 func mountedAt(l live, dir string) bool {
+	d, ok := l.holder(dir)
+	return ok && d.Mounted
+}
+
+// holder is the dataset of the tree that dir is in when all are mounted: the one with
+// the innermost mount point. Of two with the same one, what is mounted shows.
+func (l live) holder(dir string) (best messages.DatasetInfo, found bool) {
 	for _, d := range l.tree {
-		if rel, err := filepath.Rel(d.Mountpoint, dir); d.Mounted && err == nil && filepath.IsLocal(rel) {
-			return true
+		rel, err := filepath.Rel(d.Mountpoint, dir)
+		if !filepath.IsAbs(d.Mountpoint) || d.CanMount == "off" || err != nil || !filepath.IsLocal(rel) {
+			continue
+		}
+		deeper, same := len(d.Mountpoint)-len(best.Mountpoint), d.Mountpoint == best.Mountpoint
+		if !found || deeper > 0 || same && d.Mounted {
+			best, found = d, true
 		}
 	}
-	return false
+	return best, found
 }
 
 // cure does what is cheaper than a resync: a standby that ended is started, a slot

@@ -14,6 +14,10 @@ import (
 // revert puts the previous copy back and starts PostgreSQL on it if it ran before
 // (I-3). It looks at what is there, so that it can be repeated.
 func (s *Service) revert(ctx context.Context) (resync.Event, error) {
+	untouched, err := s.untouched(ctx)
+	if err != nil {
+		return "", fmt.Errorf("revert: %w", err)
+	}
 	if err := s.removeFailed(ctx); err != nil {
 		return "", fmt.Errorf("revert: %w", err)
 	}
@@ -30,9 +34,12 @@ func (s *Service) revert(ctx context.Context) (resync.Event, error) {
 	if _, err := s.primary.Slot(ctx, j.ID, messages.SlotRelease); err != nil {
 		s.log.Warn().Err(err).Str("slot", j.Slot).Msg("slot of the failed copy not released yet")
 	}
-	// Every switch that was taken back has cost down time: it counts like a new resync.
-	j.Begin(s.now())
-	spent := !j.Incurable && resync.OverBudget(j.Begun, s.now(), s.cfg.BudgetPerDay)
+	spent := false
+	if !untouched {
+		// Every switch that was taken back has cost down time: it counts like a new resync.
+		j.Begin(s.now())
+		spent = !j.Incurable && resync.OverBudget(j.Begun, s.now(), s.cfg.BudgetPerDay)
+	}
 	event := resync.EventReverted
 	if j.Incurable || spent {
 		event = resync.EventRevertedIncurable
@@ -44,9 +51,17 @@ func (s *Service) revert(ctx context.Context) (resync.Event, error) {
 		}
 		n.Slot, n.Passes, n.DownSince, n.DownMillis = "", nil, time.Time{}, 0
 		// A standby that streams again is not taken down a second time for one trigger.
-		n.Trigger = false
+		n.Trigger = n.Trigger && untouched && !n.Incurable
 	})
 	return event, nil
+}
+
+// untouched reports whether nothing was stopped or moved: the publisher did not answer
+// right before the stop, say. That is one failure more, and no switch.
+func (s *Service) untouched(ctx context.Context) (bool, error) {
+	l, err := s.readLive(ctx)
+	j := s.journal()
+	return l.exists() && l.resync != j.ID && j.DownSince.IsZero(), err
 }
 
 // removeFailed takes the failed copy out of the way. It is kept as next until the
@@ -58,6 +73,9 @@ func (s *Service) removeFailed(ctx context.Context) error {
 	}
 	if !l.exists() || l.resync != s.journal().ID {
 		return nil
+	}
+	if l, err = s.seen(ctx, l); err != nil {
+		return err
 	}
 	if dir := l.dataDir(nil); dir != "" && mountedAt(l, dir) {
 		srv, err := s.pg.Server(dir)
@@ -80,6 +98,18 @@ func (s *Service) removeFailed(ctx context.Context) error {
 		}
 	}
 	return s.zfs.Rename(ctx, s.cfg.Dataset, s.cfg.next())
+}
+
+// seen mounts a failed copy that a boot was to mount, and did not: PostgreSQL had been
+// started on it, and only what is in it tells whether it was promoted since.
+func (s *Service) seen(ctx context.Context, l live) (live, error) {
+	if dir := l.dataDir(nil); dir == "" || mountedAt(l, dir) || l.tree[0].CanMount != "on" {
+		return l, nil
+	}
+	if err := s.settle(ctx); err != nil {
+		return l, err
+	}
+	return s.readLive(ctx)
 }
 
 // notPromoted refuses to take a copy away that was promoted since (I-1): it may

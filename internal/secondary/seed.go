@@ -230,7 +230,18 @@ func (s *Service) handed(ctx context.Context, l live, srv Server) (handedState, 
 		return handedStreamed, nil
 	case recovers:
 		return handedShort, nil
-	case cd.Timeline == m.Timeline.Current && cd.CheckpointLSN <= m.StopLSN:
+	case cd.Timeline != m.Timeline.Current || cd.CheckpointLSN > m.StopLSN || cd.MinRecoveryLSN != 0:
+		return handedPromoted, nil
+	}
+	// Until its first checkpoint a promoted server's pg_control tells no timeline of its
+	// own. A publisher's has no minimum recovery point, for a bracket begins with a
+	// checkpoint of a primary (xlog.c, CreateCheckPoint); and a promotion removes what
+	// Prepare had written.
+	is, err := srv.IsStandby(ctx)
+	switch {
+	case err != nil:
+		return handedNot, err
+	case is:
 		return handedUnstarted, nil
 	}
 	return handedPromoted, nil

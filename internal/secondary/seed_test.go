@@ -173,10 +173,24 @@ func TestSeedsThatNeverStreamDoNotPileUp(t *testing.T) {
 
 // What streamed while no sidecar looked is told by its pg_control.
 func TestSeedAfterOneThatStreamedUnseen(t *testing.T) {
+	promote := func(pg *pgData, state string) {
+		pg.promoted, pg.signal, pg.state, pg.timeline, pg.fork = true, false, state, pg.timeline+1, pg.at
+	}
 	for name, tt := range map[string]struct {
-		promote bool
-		kept    string
-	}{"streamed": {}, "promoted": {promote: true, kept: "diverged"}} {
+		then func(*pgData)
+		kept string
+	}{
+		"streamed": {func(*pgData) {}, ""},
+		"promoted": {func(pg *pgData) { promote(pg, "shut down") }, "diverged"},
+		"promoted, and crashed before its checkpoint": {func(pg *pgData) { promote(pg, "in production"); pg.unsaved = true }, "diverged"},
+		"promoted likewise, to be a standby again": {func(pg *pgData) {
+			promote(pg, "in production")
+			pg.unsaved, pg.signal = true, true
+		}, "diverged"},
+		"started by somebody as a primary": {func(pg *pgData) {
+			pg.state, pg.signal, pg.at, pg.started = "in production", false, pg.stop, 0
+		}, "diverged"},
+	} {
 		t.Run(name, func(t *testing.T) {
 			withManager(t, true, func(s seeding) {
 				if err := s.ask(); err != nil {
@@ -185,14 +199,12 @@ func TestSeedAfterOneThatStreamedUnseen(t *testing.T) {
 				first := s.data(s.cfg.Dataset)
 				s.mu.Lock()
 				first.started, first.state, first.at, first.streamed = 1, "in archive recovery", s.pub.lsn, true
-				if tt.promote {
-					first.promoted, first.state, first.timeline, first.fork = true, "shut down", first.timeline+1, first.at
-				}
+				tt.then(first)
 				s.mu.Unlock()
 				if err := s.ask(); err != nil {
 					t.Fatal(err)
 				}
-				if !tt.promote && s.data(s.cfg.old()) != first {
+				if tt.kept == "" && s.data(s.cfg.old()) != first {
 					t.Error("the copy that streamed is not the one to go back to")
 				}
 				synctest.Wait()
@@ -200,7 +212,7 @@ func TestSeedAfterOneThatStreamedUnseen(t *testing.T) {
 				for d, fs := range s.pool {
 					found = found || fs.content.pg == first && strings.Contains(string(d), ".pgresync-"+tt.kept+"-")
 				}
-				if tt.promote && !found {
+				if tt.kept != "" && !found {
 					t.Error("the copy that was promoted was not kept")
 				}
 				s.start()

@@ -236,36 +236,113 @@ func TestAPromotionDuringTheHookIsSeen(t *testing.T) {
 	})
 }
 
+// So may the questions to the publisher.
+func TestAPromotionDuringTheLastQuestionsIsSeen(t *testing.T) {
+	for _, at := range []string{"ask the publisher for facts", "read the own log", "compare the logs"} {
+		t.Run(at, func(t *testing.T) {
+			resumes(t, func(*world) {}, func(ctx context.Context, w *world, s *Service) {
+				s.j.Consent = false
+				asked := false
+				w.happens = func(where string) {
+					if where == at && !asked {
+						asked = true
+						promotedHere(w)
+					}
+				}
+				if _, err := s.stop(ctx); !asked || blockedBy(err) != messages.ReasonPromoted || w.up() == nil {
+					t.Errorf("asked %v: got %v, server %v; want the new primary to run", asked, err, w.up())
+				}
+				if j := w.journal(t); !j.DownSince.IsZero() || j.Diverged {
+					t.Errorf("journaled: %+v", j)
+				}
+			})
+		})
+	}
+}
+
+// The whole way. One that comes later still is
+// found out when PostgreSQL is down, and it is started again as what it was.
+func TestAPromotionDuringTheStopIsSeen(t *testing.T) {
+	for _, at := range []string{"ask the publisher for facts", "stop PostgreSQL"} {
+		t.Run(at, func(t *testing.T) {
+			theSeededOnce(t)
+			synctest.Test(t, func(t *testing.T) {
+				w := theSeeded.clone()
+				must(t, wait(t.Context(), time.Hour))
+				clear(w.pub.slots)
+				w.pub.write(10)
+				w.had, w.keepHad = w.serving(), true
+				started := w.had.started
+				w.happens = func(where string) {
+					if j := w.journal(t); where == at && j.Phase == messages.PhaseStopping && !w.had.promoted && w.serving() == w.had {
+						promotedHere(w)
+					}
+				}
+				alarmed := w.run(t, false, func() bool { return w.alarmed(t) })
+				j := w.journal(t)
+				if !alarmed || j.Blocked != messages.ReasonPromoted || !w.had.promoted || w.serving() != w.had || len(w.broken) > 0 {
+					t.Errorf("want an alarm, and the new primary to run: phase %s, %s, %v\n%s", j.Phase, j.Error, w.broken, w.describe())
+				}
+				if again := w.had.started > started; again != (at == "stop PostgreSQL") {
+					t.Errorf("started again: %v", again)
+				}
+			})
+		})
+	}
+}
+
 type hookFunc func()
 
 func (f hookFunc) Run(context.Context, Hook, map[string]string) error { f(); return nil }
 
 // What was started and promoted under its new name is kept by a mark.
 func TestAStrayThatWasPromotedIsKept(t *testing.T) {
-	resumes(t, promotedHere, func(ctx context.Context, w *world, s *Service) {
-		old := func(d messages.Dataset) messages.Dataset {
-			rel, in := d.Rel(w.cfg.Dataset)
-			if !in {
-				return d
+	for name, tt := range map[string]struct {
+		begin   func(*world)
+		happens func(*world, string)
+		want    bool
+	}{
+		"a standby": {func(*world) {}, func(*world, string) {}, false},
+		"promoted":  {promotedHere, func(*world, string) {}, true},
+		"promoted when it is stopped": {func(*world) {}, func(w *world, where string) {
+			if where == "stop PostgreSQL" {
+				promotedHere(w)
 			}
-			return w.cfg.old().Child(rel)
+		}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			resumes(t, tt.begin, func(ctx context.Context, w *world, s *Service) {
+				aside(w)
+				w.happens = func(where string) { tt.happens(w, where) }
+				must(t, s.freeOld(ctx))
+				if marks := w.pool[w.cfg.old()].local; w.up() != nil || (marks[messages.PropDiverged] != "") != tt.want {
+					t.Errorf("server %v, marks %v", w.up(), marks)
+				}
+			})
+		})
+	}
+}
+
+// aside renames the live copy, which runs, as nobody but a reset in between can.
+func aside(w *world) {
+	old := func(d messages.Dataset) messages.Dataset {
+		rel, in := d.Rel(w.cfg.Dataset)
+		if !in {
+			return d
 		}
-		for _, d := range w.tree(w.cfg.Dataset) {
-			w.pool[old(d)] = w.pool[d]
-			delete(w.pool, d)
-		}
-		for i, m := range w.mounts {
-			w.mounts[i].ds = old(m.ds)
-		}
-		w.server.ds = old(w.server.ds)
-		for i, d := range w.server.parts {
-			w.server.parts[i] = old(d)
-		}
-		must(t, s.freeOld(ctx))
-		if marks := w.pool[w.cfg.old()].local; w.up() != nil || marks[messages.PropDiverged] == "" {
-			t.Errorf("server %v, marks %v", w.up(), marks)
-		}
-	})
+		return w.cfg.old().Child(rel)
+	}
+	for _, d := range w.tree(w.cfg.Dataset) {
+		w.pool[old(d)] = w.pool[d]
+		delete(w.pool, d)
+	}
+	for i, m := range w.mounts {
+		w.mounts[i].ds = old(m.ds)
+	}
+	w.server.ds = old(w.server.ds)
+	for i, d := range w.server.parts {
+		w.server.parts[i] = old(d)
+	}
 }
 
 // The whole way: the sidecar was killed before the stop, the node promoted, and what the

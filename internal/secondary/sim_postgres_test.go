@@ -361,10 +361,16 @@ func (s serverHand) Loggable(ctx context.Context) error {
 	if err := s.point(ctx, "see to the log file"); err != nil {
 		return err
 	}
-	if s.unloggable {
-		return fmt.Errorf("log file: %w", messages.ErrPermission)
+	if beside := filepath.Dir(s.dir); s.unloggable || !s.shows(beside) {
+		return fmt.Errorf("log file in %s: %w", beside, messages.ErrPermission)
 	}
 	return nil
+}
+
+// shows: a directory in which nothing is mounted is root's.
+func (w *world) shows(dir string) bool {
+	_, ok := w.at(dir)
+	return ok
 }
 
 func (s serverHand) IsStandby(ctx context.Context) (bool, error) {
@@ -386,8 +392,11 @@ func (s serverHand) ControlData(ctx context.Context) (messages.ControlData, erro
 	}
 	pg := s.pool[ds].content.pg
 	cd := messages.ControlData{
-		SystemID: pg.sysid, State: pg.state, Timeline: pg.timeline, CheckpointLSN: pg.at, RedoLSN: pg.at, MinRecoveryLSN: pg.at, MinRecoveryTimeline: pg.timeline,
-		WALSegmentSize: simSegment,
+		SystemID: pg.sysid, State: pg.state, Timeline: pg.timeline, CheckpointLSN: pg.at, RedoLSN: pg.at, WALSegmentSize: simSegment,
+	}
+	// A checkpoint as a primary ends it.
+	if pg.unsaved || pg.state == "in archive recovery" || pg.state == "shut down in recovery" {
+		cd.MinRecoveryLSN, cd.MinRecoveryTimeline = pg.at, pg.timeline
 	}
 	if pg.unsaved {
 		cd.Timeline, cd.CheckpointLSN, cd.RedoLSN = pg.timeline-1, pg.stop-1, pg.stop-1

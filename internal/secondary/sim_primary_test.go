@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -30,7 +31,8 @@ type publisher struct {
 	host     messages.NodeName
 	timeline messages.Timeline
 	past     []messages.TimelineSwitch
-	keep     int // segments that are kept for nobody
+	home     messages.RelName // the dataset with the data directory
+	keep     int              // segments that are kept for nobody
 	lsn      messages.LSN
 	slots    map[string]messages.LSN // restart positions; 0 would be none
 	shots    []*messages.Manifest
@@ -58,6 +60,22 @@ func (p *publisher) failOver(to messages.NodeName, fork messages.LSN) {
 	p.shots = slices.DeleteFunc(slices.Clone(p.shots), func(m *messages.Manifest) bool { return m.StopLSN > fork })
 }
 
+// places is where its datasets are mounted.
+func (p *publisher) places() map[messages.RelName]string {
+	out := maps.Clone(simMounts)
+	if p.home != "" {
+		out[p.home] = filepath.Join(simMounts[""], simData)
+	}
+	return out
+}
+
+func (p *publisher) dataDir() messages.Place {
+	if p.home != "" {
+		return messages.Place{Dataset: p.home, Path: "."}
+	}
+	return messages.Place{Path: simData}
+}
+
 // write is n segments of change.
 func (p *publisher) write(n int) { p.lsn += messages.LSN(n * simSegment) }
 
@@ -80,19 +98,20 @@ func (p *publisher) bracket() *messages.Manifest {
 		SystemID: simSystem, PGVersion: simVersion, Timeline: p.history(), StartLSN: start, StopLSN: p.lsn, WALSegmentSize: simSegment,
 		BackupLabel: messages.NewBlob([]byte("label")), Settings: map[string]int{"max_connections": simConnections}, Flags: messages.FlagsPlain,
 		Layout: messages.Layout{
-			DataDir: messages.Place{Path: simData}, WALDir: messages.Place{Dataset: "wal", Path: ".", Link: true},
+			DataDir: p.dataDir(), WALDir: messages.Place{Dataset: "wal", Path: ".", Link: true},
 			Tablespaces: []messages.TablespacePlace{{OID: 16400, Place: messages.Place{Dataset: "space", Path: "."}}},
 		},
 	}
-	for _, rel := range slices.Sorted(maps.Keys(simMounts)) {
+	places := p.places()
+	for _, rel := range slices.Sorted(maps.Keys(places)) {
 		p.next++
 		d := messages.ManifestDataset{
 			Name: rel, Kind: messages.KindData, GUID: p.next, CreateTXG: messages.TXG(p.next), Referenced: 1 << 30, RecordSize: 131072,
-			Compression: "lz4", Encryption: "off", Travels: rel != "wal", Mountpoint: simMounts[rel],
+			Compression: "lz4", Encryption: "off", Travels: rel != "wal", Mountpoint: places[rel],
 		}
 		m.Datasets = append(m.Datasets, d)
 		c := content{copy: "primary"}
-		if rel == "" {
+		if rel == p.home {
 			c.pg = &pgData{sysid: simSystem, timeline: p.timeline, at: start, stop: m.StopLSN, state: "in production"}
 		}
 		p.contents[d.GUID] = c
@@ -137,7 +156,7 @@ func (p pubHand) Facts(ctx context.Context) (*messages.PrimaryFacts, error) {
 		f.Streaming = f.Streaming || active
 		f.Slots = append(f.Slots, messages.SlotState{Name: name, RestartLSN: pub.slots[name], Active: active, WALStatus: messages.WALReserved})
 	}
-	for _, rel := range slices.Sorted(maps.Keys(simMounts)) {
+	for _, rel := range slices.Sorted(maps.Keys(pub.places())) {
 		h := messages.DatasetHistory{Name: rel}
 		for _, m := range pub.shots {
 			d, _ := m.Dataset(rel)
@@ -155,6 +174,11 @@ func (p pubHand) Facts(ctx context.Context) (*messages.PrimaryFacts, error) {
 func (p pubHand) Snapshot(ctx context.Context, minStart messages.LSN, maxAge time.Duration) (*messages.Manifest, error) {
 	if err := p.ask(ctx, "ask the publisher for a snapshot"); err != nil {
 		return nil, err
+	}
+	if p.hesitates > 0 {
+		p.hesitates--
+		<-ctx.Done()
+		return nil, fmt.Errorf("snapshot: %w: %w", messages.ErrUnavailable, ctx.Err())
 	}
 	var m *messages.Manifest
 	if n := len(p.pub.shots); n > 0 {

@@ -16,6 +16,9 @@ type story struct {
 	name string
 	// seeded begins with a standby that we seeded and that streams.
 	seeded bool
+	// nested is seeded, with a dataset of its own for the data directory. Its log file is
+	// then in the dataset above.
+	nested bool
 	// begin makes the trouble.
 	begin func(w *world)
 	// trigger is sent to the node by name.
@@ -157,6 +160,8 @@ func stories() []story {
 			w.tight, w.waived, w.cfg.Mode = true, true, ModeInPlace
 		}},
 		{name: "in place", seeded: true, begin: func(w *world) { gap(w); w.tight, w.waived, w.cfg.Mode = true, true, ModeInPlace }},
+		{name: "nested", nested: true, begin: gap},
+		{name: "nested, in place", nested: true, begin: func(w *world) { gap(w); w.tight, w.waived, w.cfg.Mode = true, true, ModeInPlace }},
 		{name: "discard broken", seeded: true, begin: func(w *world) {
 			gap(w)
 			w.pub.shots = nil // nothing in common any more: the whole database has to come

@@ -174,11 +174,14 @@ func play(t *testing.T, s story, strikes map[int]blow, tune func(*world)) (w *wo
 			w = theSeeded.clone()
 			must(t, wait(t.Context(), time.Hour)) // later than the seed
 		}
+		if s.nested {
+			w = nested(t)
+		}
 		if tune != nil {
 			tune(w)
 		}
 		s.begin(w)
-		if live := w.pool[w.cfg.Dataset]; live != nil {
+		if live := w.pool[w.cfg.Dataset.Child(w.pub.home)]; live != nil {
 			w.had = live.content.pg
 		}
 		clear(w.moved)

@@ -144,28 +144,34 @@ func TestTrackingKeepsNobodyWaiting(t *testing.T) {
 			func(s seeding, before *pgData) bool { return s.happy(s.t) && s.serving() != before },
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			theSeededOnce(t)
-			synctest.Test(t, func(t *testing.T) {
-				s := seeding{theSeeded.clone(), t, nil}
-				s.cfg.TrackInterval, s.hangs = 20*time.Minute, 1
-				s.serve(func() {
-					s.write()
-					s.later(30 * time.Minute)
-					before := s.data(s.cfg.Dataset)
-					if s.hangs > 0 || before == nil {
-						t.Fatal("there is no pass that hangs")
-					}
-					tt.urgent(s)
-					s.later(5 * time.Minute)
-					s.mu.Lock()
-					defer s.mu.Unlock()
-					if !tt.done(s, before) {
-						t.Errorf("five minutes later: phase %s\n%s", s.journal(t).Phase, s.describe())
-					}
+		for what, hang := range map[string]func(*world){
+			"a transfer": func(w *world) { w.hangs = 1 },
+			"a snapshot": func(w *world) { w.hesitates = 1 },
+		} {
+			t.Run(name+", and tracking waits for "+what, func(t *testing.T) {
+				theSeededOnce(t)
+				synctest.Test(t, func(t *testing.T) {
+					s := seeding{theSeeded.clone(), t, nil}
+					s.cfg.TrackInterval = 20 * time.Minute
+					hang(s.world)
+					s.serve(func() {
+						s.write()
+						s.later(30 * time.Minute)
+						before := s.data(s.cfg.Dataset)
+						if s.hangs+s.hesitates > 0 || before == nil {
+							t.Fatal("there is no pass that hangs")
+						}
+						tt.urgent(s)
+						s.later(5 * time.Minute)
+						s.mu.Lock()
+						defer s.mu.Unlock()
+						if !tt.done(s, before) {
+							t.Errorf("five minutes later: phase %s\n%s", s.journal(t).Phase, s.describe())
+						}
+					})
 				})
 			})
-		})
+		}
 	}
 }
 

@@ -54,6 +54,8 @@ type world struct {
 	trace    []string
 	life     *life // of the sidecar that runs now
 	cutUntil time.Time
+	// happens is what somebody else does at a place, nil for nothing.
+	happens func(where string)
 
 	// follows, reclones and compares are what the sidecar can do, beside what it always can:
 	// point a standby elsewhere, make a copy without a transfer, and hold two logs
@@ -64,6 +66,8 @@ type world struct {
 
 	// hangs is how many of the next downloads bring nothing and do not end by themselves.
 	hangs int
+	// hesitates is how many of the next snapshots the publisher does not come to take.
+	hesitates int
 
 	used uint64 // of the pool; 1 TiB is available
 
@@ -129,6 +133,9 @@ func (h hand) point(ctx context.Context, where string) error {
 	}
 	if err := ctx.Err(); err != nil {
 		return err
+	}
+	if h.happens != nil {
+		h.happens(where)
 	}
 	h.look(where)
 	if !h.armed {
@@ -268,7 +275,7 @@ func (w *world) settled() bool {
 // leftovers lists what nobody needs any more.
 func (w *world) leftovers() []string {
 	var out []string
-	live := w.pool[w.cfg.Dataset]
+	live := w.pool[w.cfg.Dataset.Child(w.pub.home)]
 	for name, fs := range w.pool {
 		if fs.partial != nil {
 			out = append(out, "partial receive in "+string(name))

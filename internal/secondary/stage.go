@@ -245,7 +245,7 @@ func (s *Service) prepare(ctx context.Context, m *messages.Manifest, l live, sit
 	if err := s.pg.Prepare(ctx, setup); err != nil {
 		return err
 	}
-	if err := s.loggable(ctx, m, l, setup); err != nil {
+	if err := s.loggable(ctx, l, setup, sites); err != nil {
 		return err
 	}
 	return s.parameters(ctx, m, setup)

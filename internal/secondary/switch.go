@@ -28,7 +28,7 @@ func (s *Service) stop(ctx context.Context) (resync.Event, error) {
 	if err := s.stillSure(ctx); err != nil {
 		return "", fmt.Errorf("stop: %w", err)
 	}
-	dir, srv, err := s.server(ctx, l)
+	l, dir, srv, err := s.beforeStop(ctx, l)
 	if err != nil {
 		return "", fmt.Errorf("stop: %w", err)
 	}
@@ -50,22 +50,57 @@ func (s *Service) stop(ctx context.Context) (resync.Event, error) {
 	}
 	// A hook may take its time: what follows must be true right before the stop.
 	s.hook(ctx, HookBeforeStop, s.journal())
-	promoted, err := s.recheck(ctx, srv)
+	return s.stopRunning(ctx, l, srv)
+}
+
+// beforeStop is server's for a copy that is about to be replaced. One that was stopped and
+// unmounted by an earlier run of the sidecar is mounted again, to be looked into.
+func (s *Service) beforeStop(ctx context.Context, l live) (live, string, Server, error) {
+	dir, srv, err := s.server(ctx, l)
+	if err != nil || srv != nil || s.journal().DownSince.IsZero() {
+		return l, dir, srv, err
+	}
+	if err := s.remount(ctx, l); err != nil {
+		s.log.Warn().Err(err).Str("dataset", string(s.cfg.Dataset)).Msg("the old copy cannot be mounted again")
+		return l, dir, nil, nil
+	}
+	if l, err = s.readLive(ctx); err != nil {
+		return l, dir, nil, err
+	}
+	dir, srv, err = s.server(ctx, l)
+	return l, dir, srv, err
+}
+
+// stopRunning asks the publisher first, which may take as long as a promotion: whether
+// there was one is asked last, and once more when nobody can promote it any more.
+func (s *Service) stopRunning(ctx context.Context, l live, srv Server) (resync.Event, error) {
+	why, err := s.keptFor(ctx, l, false)
 	if err != nil {
 		return "", fmt.Errorf("stop: %w", err)
 	}
-	why, err := s.keptFor(ctx, l, promoted)
+	promoted, err := s.recheck(ctx, srv)
 	if err != nil {
 		return "", fmt.Errorf("stop: %w", err)
 	}
 	// Journaled before the deed, so that a revert knows to start it again.
 	if err := s.note(ctx, func(n *resync.Journal) {
-		n.DownSince, n.Diverged = s.now().UTC(), n.Diverged || why != ""
+		n.DownSince, n.Diverged = s.now().UTC(), n.Diverged || why != "" || promoted
 	}); err != nil {
 		return "", err
 	}
 	if err := srv.Stop(ctx, false); err != nil {
 		return "", err
+	}
+	if promoted {
+		return resync.EventStopped, nil
+	}
+	left, err := s.leftRecovery(ctx, srv)
+	if err != nil {
+		return "", fmt.Errorf("stop: find out whether it was promoted meanwhile: %w", err)
+	}
+	if left {
+		return "", promotedError(fmt.Errorf("stop: PostgreSQL on %s left recovery when it was about to be stopped: %w", s.cfg.Node, messages.ErrRefused),
+			"find out who promoted it; if its data may be set aside: "+s.triggerCommand())
 	}
 	return resync.EventStopped, nil
 }

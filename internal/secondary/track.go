@@ -25,10 +25,14 @@ func (s *Service) track(ctx context.Context) error {
 	if s.now().Before(s.trackAt) {
 		return nil
 	}
-	m, err := s.toTrack(ctx)
-	if err == nil && m != nil {
-		err = s.unhurried(ctx, func(ctx context.Context) error { return s.keepUp(ctx, m) })
-	}
+	// The publisher takes its time over a snapshot, too.
+	err := s.unhurried(ctx, func(ctx context.Context) error {
+		m, err := s.toTrack(ctx)
+		if err != nil || m == nil {
+			return err
+		}
+		return s.keepUp(ctx, m)
+	})
 	if err != nil {
 		s.trackAt = s.now().Add(trackRetry)
 		return fmt.Errorf("track: %w", err)

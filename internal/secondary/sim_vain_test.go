@@ -1,0 +1,84 @@
+package secondary
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/pgresync/pgresync/messages"
+)
+
+// vain is a resync that an operator asks for, of a standby that streams; the publisher
+// is away whenever cut says so, at the questions right before the stop. It returns the
+// times of these.
+func vain(t *testing.T, done func(*world) bool, cut func(w *world, times int) bool) (w *world, at []time.Time) {
+	t.Helper()
+	theSeededOnce(t)
+	w = theSeeded.clone()
+	must(t, wait(t.Context(), time.Hour))
+	w.had = w.serving()
+	asked := false
+	w.happens = func(where string) {
+		stopping := w.journal(t).Phase == messages.PhaseStopping
+		if stopping && !asked && where == "ask the publisher for facts" {
+			asked, at = true, append(at, time.Now())
+			if cut(w, len(at)) {
+				w.cutUntil = time.Now().Add(time.Second)
+			}
+		}
+		asked = asked && stopping
+	}
+	if !w.run(t, true, func() bool { return done(w) }) {
+		j := w.journal(t)
+		t.Errorf("no end: phase %s, %s, %d times\n%s", j.Phase, j.Error, len(at), w.describe())
+	}
+	for _, p := range w.broken {
+		t.Error(p)
+	}
+	return w, at
+}
+
+// A stop that asked in vain has stopped nothing: what the operator asked for is tried
+// again, and the day's budget is charged once.
+func TestAStopThatAskedInVainIsNoSwitch(t *testing.T) {
+	begun := len(theSeededOnce(t).journal(t).Begun)
+	synctest.Test(t, func(t *testing.T) {
+		replaced := func(w *world) bool { return w.happy(t) && w.serving() != w.had }
+		w, at := vain(t, replaced, func(_ *world, times int) bool { return times == 1 })
+		if j := w.journal(t); len(at) != 2 || len(j.Begun)-begun != 1 || w.had.started != 1 {
+			t.Errorf("stopped after %d questions, begun %d times, the old copy started %d times", len(at), len(j.Begun)-begun, w.had.started)
+		}
+	})
+}
+
+// However long it lasts, the tries get rarer.
+func TestStopsThatAskInVainGetRarer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		until := time.Now().Add(170 * time.Minute)
+		w, at := vain(t, func(*world) bool { return time.Now().After(until) }, func(*world, int) bool { return true })
+		if n := len(at); n < 5 || n > 20 || at[n-1].Sub(at[n-2]) < w.cfg.Pace.Max/2 || w.serving() != w.had {
+			t.Errorf("asked at %v, by %+v", at, w.journal(t))
+		}
+	})
+}
+
+// What is no absence is a loop, with the same end as before.
+func TestStopsThatFailForAnotherReasonAreALoop(t *testing.T) {
+	resumes(t, func(*world) {}, func(ctx context.Context, w *world, s *Service) {
+		s.cfg.SameFailure = 3
+		slotted(w, s)
+		delete(w.pub.slots, s.j.Slot)
+		tries := 0
+		for ; s.j.Phase == messages.PhaseStopping && tries < 10; tries++ {
+			must(t, s.act(ctx, s.journal()))
+			must(t, s.act(ctx, s.journal())) // the way back
+			if s.j.Phase == messages.PhaseWaiting {
+				s.j.Phase, s.j.Slot = messages.PhaseStopping, "a_slot"
+			}
+		}
+		if s.j.Phase != messages.PhaseNeedsOperator || tries != 3 || w.up() == nil {
+			t.Errorf("phase %s after %d tries, %s", s.j.Phase, tries, s.j.Error)
+		}
+	})
+}
