@@ -249,6 +249,9 @@ func serverDown(f Facts, p Policy) (Diagnosis, bool) {
 		state = ServerUnknown
 	}
 	d := verdict(messages.VerdictWait, messages.ReasonServerDown, "PostgreSQL does not answer (state: %s)", state)
+	if state == ServerUnknown && f.ServerErr != "" {
+		d.Evidence += ": " + f.ServerErr
+	}
 	if state == ServerStopped {
 		d = d.remedy("start PostgreSQL, or trigger a resync: %s", f.trigger())
 		if f.restartable(p.Restart) {

@@ -245,6 +245,10 @@ var saying = []struct {
 		stops(f)
 		f.Server = ""
 	}, "", isDown, "unknown", ""},
+	{"the controller refuses to tell", func(f *plan.Facts) {
+		stops(f)
+		f.Server, f.ServerErr = plan.ServerUnknown, "unit all.service names no server of its own"
+	}, "", isDown, "names no server of its own", ""},
 
 	{"a paused standby", func(f *plan.Facts) { f.Receiver.Paused = true }, "", catchingUp, "paused", ""},
 	{"a paused standby, its WAL gone", func(f *plan.Facts) { f.Receiver.Paused, f.Primary.OldestWAL = true, 99*seg }, "", catchingUp, "", ""},

@@ -49,6 +49,8 @@ type Facts struct {
 	// DataPresent is whether the live dataset and its PG_VERSION are there.
 	DataPresent bool
 	Server      ServerState
+	// ServerErr says why Server is ServerUnknown, where anything does.
+	ServerErr string
 	// StandbySignal is whether the data directory would be started as a standby's.
 	StandbySignal bool
 	// StartFailures counts the consecutive failed starts by us, StartFailureClass is

@@ -106,7 +106,7 @@ func (s *Service) gather(ctx context.Context) plan.Facts {
 		if !errors.Is(ctx.Err(), context.Canceled) {
 			s.log.Warn().Err(err).Msg("read live dataset")
 		}
-		f.Server = plan.ServerUnknown
+		f.Server, f.ServerErr = plan.ServerUnknown, err.Error()
 		f.DataPresent = true // not known to be gone
 		return f
 	}
@@ -168,7 +168,7 @@ func (s *Service) gatherServer(ctx context.Context, l live, f *plan.Facts) {
 	}
 	l, err := s.described(ctx, l)
 	if err != nil {
-		f.Server, f.DataPresent = plan.ServerUnknown, true
+		f.Server, f.ServerErr, f.DataPresent = plan.ServerUnknown, err.Error(), true
 		return
 	}
 	dir := l.dataDir(f.Primary)
@@ -178,11 +178,11 @@ func (s *Service) gatherServer(ctx context.Context, l live, f *plan.Facts) {
 	}
 	srv, err := s.pg.Server(dir)
 	if err != nil {
-		f.Server = plan.ServerUnknown
+		f.Server, f.ServerErr = plan.ServerUnknown, err.Error()
 		return
 	}
 	if running, err := srv.Running(ctx); err != nil {
-		f.Server = plan.ServerUnknown
+		f.Server, f.ServerErr = plan.ServerUnknown, err.Error()
 	} else if running {
 		f.Server = plan.ServerRunning
 	}
