@@ -157,6 +157,19 @@ func (c *catalogue) travelsWith(g messages.GUID) []messages.GUID {
 	return nil
 }
 
+// stays is whether no complete snapshot has the dataset name to send; while there is
+// none, nothing is known to stay.
+func (c *catalogue) stays(name messages.RelName) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, m := range c.manifests {
+		if d, ok := m.Dataset(name); ok && d.Travels {
+			return false
+		}
+	}
+	return len(c.manifests) > 0
+}
+
 // history is the versions of one dataset that are ours.
 func (c *catalogue) history(name messages.RelName) messages.History {
 	c.mu.Lock()
@@ -185,7 +198,7 @@ func (c *catalogue) facts() []messages.DatasetHistory {
 
 // prune bounds what is kept. A pruned snapshot stays as a bookmark, which is all
 // that the sending side needs of a base.
-func (c *catalogue) prune(ctx context.Context, keep func(messages.History) plan.Keep) error {
+func (c *catalogue) prune(ctx context.Context, keep keeps) error {
 	c.pruning.Lock()
 	defer c.pruning.Unlock()
 	c.mu.Lock()
@@ -193,12 +206,16 @@ func (c *catalogue) prune(ctx context.Context, keep func(messages.History) plan.
 	c.mu.Unlock()
 	var errs []error
 	changed := false
-	for _, h := range histories {
-		destroy, bookmark := plan.Retain(h, keep(h))
+	for d, h := range histories {
+		name, _ := d.Rel(c.cfg.Dataset)
+		k := keep(name, h)
+		destroy, bookmark := plan.Retain(h, k)
 		unmarked := map[messages.SnapshotName]bool{} // a base that only the snapshot holds
 		for _, s := range bookmark {
 			if err := c.zfs.Bookmark(ctx, s.Name, s.Name.Short()); err != nil {
-				errs, unmarked[s.Name] = append(errs, err), true
+				errs = append(errs, err)
+				// A full pool takes no bookmark, and only room helps.
+				unmarked[s.Name] = !k.Cramped || k.Bases[s.GUID]
 			}
 		}
 		for _, s := range destroy {
