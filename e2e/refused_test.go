@@ -85,9 +85,9 @@ zpool add POOL /srv/pg/evil`), "\n") {
 		argvs = append(argvs, strings.Fields(line))
 	}
 	for _, script := range []string{
-		"zfs send LIVE/wal@NOW | zfs receive LIVE/evil",
-		"zfs send LIVE/wal@NOW | zfs receive POOL/evil",
-		"zfs send LIVE/wal@NOW | zfs receive -F POOL/other",
+		"zfs send LIVE/ts1@NOW | zfs receive LIVE/evil",
+		"zfs send LIVE/ts1@NOW | zfs receive POOL/evil",
+		"zfs send LIVE/ts1@NOW | zfs receive -F POOL/other",
 		"zfs send POOL/other@s >/dev/null",
 	} {
 		argvs = append(argvs, []string{"sh", "-c", strings.NewReplacer("LIVE", live, "POOL", pool, "@NOW", at).Replace(script)})

@@ -12,9 +12,11 @@ type DatasetInfo struct {
 	ReadOnly   bool
 	// Used, Referenced, Available and Written are in bytes.
 	Used, Referenced, Available, Written uint64
-	RecordSize                           uint64
-	Compression                          string
-	Encryption                           string // "off" when not encrypted
+	// Quota bounds Used, RefQuota bounds Referenced; 0 for none.
+	Quota, RefQuota uint64
+	RecordSize      uint64
+	Compression     string
+	Encryption      string // "off" when not encrypted
 	// Token is set while a partial receive waits.
 	Token ResumeToken
 	// Marks are the pgresync:* user properties whose source is local.

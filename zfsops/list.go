@@ -17,7 +17,7 @@ const markPrefix = "pgresync:"
 // infoProperties are the native properties that List reads.
 var infoProperties = []string{
 	"type", "guid", "mountpoint", "mounted", "canmount", "origin", "readonly",
-	"used", "referenced", "available", "written", "recordsize", "compression", "encryption",
+	"used", "referenced", "available", "written", "quota", "refquota", "recordsize", "compression", "encryption",
 	"receive_resume_token",
 }
 
@@ -92,6 +92,7 @@ func parseInfo(dataset string, properties map[string]value) (messages.DatasetInf
 		Mountpoint: text("mountpoint"), Mounted: text("mounted") == "yes", CanMount: text("canmount"),
 		Origin: messages.SnapshotName(orEmpty(text("origin"))), ReadOnly: text("readonly") == "on",
 		Used: size("used"), Referenced: size("referenced"), Available: size("available"), Written: size("written"),
+		Quota: size("quota"), RefQuota: size("refquota"),
 		RecordSize: size("recordsize"), Compression: text("compression"), Encryption: text("encryption"),
 		Marks: marks(properties),
 	}

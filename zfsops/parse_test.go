@@ -68,7 +68,7 @@ func TestParseTableWantsItsFields(t *testing.T) {
 func listing(name string, changed map[string]string) string {
 	values := map[string]string{
 		"type": "filesystem", "guid": "12", "mountpoint": "/x", "mounted": "yes", "canmount": "on", "origin": "-", "readonly": "off", "used": "1", "referenced": "2",
-		"available": "3", "written": "4", "recordsize": "131072", "compression": "lz4", "encryption": "off", "receive_resume_token": "-",
+		"available": "3", "written": "4", "quota": "5", "refquota": "6", "recordsize": "131072", "compression": "lz4", "encryption": "off", "receive_resume_token": "-",
 	}
 	maps.Copy(values, changed)
 	var out strings.Builder
@@ -92,6 +92,9 @@ func TestParseInfos(t *testing.T) {
 		t.Fatalf("got %+v, %v", got, err)
 	}
 	if i := got[0]; i.Name != "tank/x" || !i.Mounted || i.Origin != "" || i.Token != "" || i.RecordSize != 131072 || i.Marks[messages.PropCluster] != "main" {
+		t.Errorf("got %+v", i)
+	}
+	if i := got[0]; i.Used != 1 || i.Available != 3 || i.Quota != 5 || i.RefQuota != 6 {
 		t.Errorf("got %+v", i)
 	}
 	if i := got[1]; i.Name != "tank/x/a b" || len(i.Marks) != 0 {

@@ -20,7 +20,11 @@ import (
 // site is a node with a real PostgreSQL, a real NATS and a fake ZFS.
 func site(t *testing.T, props []string, pg pgtest.Options, role string, change ...func(*natsserver.Options)) *pgtest.Cluster {
 	t.Helper()
-	zfs := zfstest.Fake(t)
+	return siteOn(t, zfstest.Fake(t), props, pg, role, change...)
+}
+
+func siteOn(t *testing.T, zfs *zfstest.Env, props []string, pg pgtest.Options, role string, change ...func(*natsserver.Options)) *pgtest.Cluster {
+	t.Helper()
 	zfs.InPath(t)
 	c := pgtest.New(t, pg)
 	c.Exec(t, "CREATE ROLE sync LOGIN")

@@ -62,9 +62,12 @@ func serve(ctx context.Context, cfg Config, log zerolog.Logger) error {
 	if err != nil {
 		return daemon.WithExitCode(fmt.Errorf("PGRESYNC_RECIPIENTS: %w", err), daemon.ExitUsage)
 	}
-	// An unused slot pins WAL whether NATS is there or not (I-9).
-	upkeep := primary.NewSlotUpkeep(serviceConfig(cfg, cfg.LeaseTTL), db, time.Now, log)
-	defer beside(ctx, log, sidecar.Loop{Name: "slots", Run: upkeep.Run})()
+	// An unused slot pins WAL whether NATS is there or not, and so does a snapshot what is
+	// overwritten (I-9).
+	slots := primary.NewSlotUpkeep(serviceConfig(cfg, cfg.LeaseTTL), db, time.Now, log)
+	defer beside(ctx, log, sidecar.Loop{Name: "slots", Run: slots.Run})()
+	snapshots := primary.NewSnapshotUpkeep(serviceConfig(cfg, cfg.LeaseTTL), zfs, time.Now, log)
+	defer beside(ctx, log, sidecar.Loop{Name: "snapshots", Run: snapshots.Run})()
 	urls, closeServer, err := server(ctx, cfg, log)
 	if err != nil {
 		return err
@@ -89,6 +92,7 @@ func serve(ctx context.Context, cfg Config, log zerolog.Logger) error {
 		Database: db, Slots: db, Logs: db, ZFS: zfs, Uploads: uploads{hub}, Seals: recipients, Leases: link, Now: time.Now, Log: log,
 		Announce: sidecar.Tee{Announcer: link, Observe: func(e messages.Event) { v.Observe(e) }},
 	})
+	snapshots.Heed(svc)
 	v = views(cfg, svc, hub, store, link, zfs, db)
 	triggers := []string{messages.Subjects{Cluster: cfg.Cluster}.TriggerSnapshot()}
 	return sidecar.Run(ctx, log, &cfg.Common, link, v,
@@ -172,7 +176,7 @@ func streamConfig(cfg Config) stream.Config {
 
 func serviceConfig(cfg Config, leaseTTL time.Duration) primary.Config {
 	return primary.Config{
-		Cluster: cfg.Cluster, Node: cfg.Node, Version: daemon.Version(), Dataset: cfg.Dataset, Ignore: cfg.IgnoreDatasets,
+		Cluster: cfg.Cluster, Node: cfg.Node, Version: daemon.Version(), Dataset: cfg.Dataset, Lineage: cfg.Lineage, Ignore: cfg.IgnoreDatasets,
 		SendWAL: cfg.SendWAL == "always", Host: cfg.AdvertiseHost, Port: cfg.AdvertisePort,
 		Interval: cfg.SnapshotInterval, Gather: cfg.Gather, LeaseTTL: leaseTTL, PoolLimit: cfg.PoolLimit,
 		KeepSnapshots: cfg.SnapshotKeep, KeepBookmarks: cfg.BookmarkKeep,

@@ -13,6 +13,8 @@ type Keep struct {
 	// Cramped is that there is no room for any: only those in use stay, and of the
 	// others a bookmark, beyond the number of Bookmarks.
 	Cramped bool
+	// Stays is that the dataset is not sent: of it nothing is kept but what is in use.
+	Stays bool
 	// Bookmarks is how many points stay as a bookmark after their snapshot has gone,
 	// so that a standby that was away can still be sent an increment.
 	Bookmarks int
@@ -58,7 +60,7 @@ func Retain(h messages.History, k Keep) (destroy, bookmark []messages.Snapshot) 
 			continue
 		case snapshots[s.GUID]:
 			continue
-		case points[s.GUID]:
+		case k.Stays, points[s.GUID]:
 		case k.Bases[s.GUID]:
 			points[s.GUID] = true
 		case counted < spare:
@@ -81,7 +83,7 @@ func Retain(h messages.History, k Keep) (destroy, bookmark []messages.Snapshot) 
 func surplus(ours messages.History, k Keep) map[messages.GUID]bool {
 	gone, seen := map[messages.GUID]bool{}, 0
 	most := max(k.Snapshots, 1)
-	if k.Cramped {
+	if k.Cramped || k.Stays {
 		most = 0
 	}
 	for _, s := range slices.Backward(ours) {

@@ -79,12 +79,20 @@ func TestRetainWithoutRoom(t *testing.T) {
 	}
 }
 
+func TestRetainKeepsNothingOfWhatIsNotSent(t *testing.T) {
+	k := plan.Keep{Snapshots: 3, Bookmarks: 3, Stays: true, InUse: map[messages.GUID]bool{guid('c'): true}, Bases: map[messages.GUID]bool{guid('b'): true}}
+	destroy, bookmark := plan.Retain(history(t, "#a1 @A1 @b2 #b2 @c3 @d4"), k)
+	if got, want := write(destroy), "#a1 @b2 #b2 @d4"; got != want || len(bookmark) > 0 {
+		t.Errorf("destroy %q, bookmark %q, want %q and nothing", got, write(bookmark), want)
+	}
+}
+
 func TestRetainKeepsItsPromises(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var h messages.History
 		k := plan.Keep{
 			Snapshots: rapid.IntRange(-1, 4).Draw(t, "snapshots"), Bookmarks: rapid.IntRange(-1, 4).Draw(t, "bookmarks"),
-			InUse: map[messages.GUID]bool{}, Bases: map[messages.GUID]bool{}, Cramped: rapid.Bool().Draw(t, "cramped"),
+			InUse: map[messages.GUID]bool{}, Bases: map[messages.GUID]bool{}, Cramped: rapid.Bool().Draw(t, "cramped"), Stays: rapid.Bool().Draw(t, "stays"),
 		}
 		for i := range rapid.IntRange(0, 12).Draw(t, "points") {
 			c := byte('a' + i)
@@ -105,7 +113,7 @@ func TestRetainKeepsItsPromises(t *testing.T) {
 			}
 		}
 		for _, s := range destroy {
-			if _, ours := messages.SnapshotIDOf(s.Name); !ours || k.InUse[s.GUID] || s == newest && !k.Cramped || !slices.Contains(h, s) {
+			if _, ours := messages.SnapshotIDOf(s.Name); !ours || k.InUse[s.GUID] || s == newest && !k.Cramped && !k.Stays || !slices.Contains(h, s) {
 				t.Fatalf("destroys %s", write([]messages.Snapshot{s}))
 			}
 		}
@@ -120,7 +128,7 @@ func TestRetainKeepsItsPromises(t *testing.T) {
 		}
 		for _, s := range h {
 			_, ours := messages.SnapshotIDOf(s.Name)
-			if _, there := left.ByGUID(s.GUID); ours && k.Bases[s.GUID] && !there {
+			if _, there := left.ByGUID(s.GUID); ours && k.Bases[s.GUID] && !k.Stays && !there {
 				t.Fatalf("a standby's base is gone: %s", write([]messages.Snapshot{s}))
 			}
 		}

@@ -18,7 +18,7 @@ type bracket struct {
 	// on is the lease's revision, or why this node does not publish.
 	on  func() (uint64, error)
 	now Clock
-	// working is the snapshot that is not complete yet, "" for none: it is in use.
+	// working is the snapshot that is not in the catalogue yet, "" for none: it is in use.
 	working atomic.Value
 }
 
@@ -38,7 +38,6 @@ func (b *bracket) take(ctx context.Context) (*messages.Manifest, error) {
 		CreatedAt: b.now().UTC(), Lease: lease, Layout: l.Layout, Datasets: l.datasets, Flags: l.flags,
 	}
 	b.working.Store(m.ID)
-	defer b.working.Store(messages.SnapshotID(""))
 	if err := b.fill(ctx, m); err != nil {
 		b.discard(ctx, m.ID)
 		return nil, fmt.Errorf("take snapshot %s of %s: %w", m.ID, b.cfg.Dataset, err)
@@ -52,14 +51,15 @@ func (b *bracket) gates(ctx context.Context) (layout, error) {
 	if err != nil {
 		return layout{}, err
 	}
-	if err := room(ctx, b.cfg, b.zfs, tree); err != nil {
-		return layout{}, err
-	}
 	paths, err := b.db.Paths(ctx)
 	if err != nil {
 		return layout{}, err
 	}
-	return resolveLayout(b.cfg, tree, paths)
+	l, err := resolveLayout(b.cfg, tree, paths)
+	if err != nil {
+		return layout{}, err
+	}
+	return l, room(ctx, b.cfg, b.zfs, tree, l.stays)
 }
 
 func (b *bracket) fill(ctx context.Context, m *messages.Manifest) error {
@@ -158,11 +158,16 @@ func (b *bracket) weigh(ctx context.Context, m *messages.Manifest) error {
 func (b *bracket) complete(ctx context.Context, m *messages.Manifest) error {
 	for _, d := range m.Datasets {
 		name := b.cfg.Dataset.Child(d.Name).Snapshot(m.ID.ShortName())
+		if !d.Travels {
+			// It would pin segments of WAL that are used again, for nobody. What is busy
+			// now goes when the rest is pruned.
+			if err := b.zfs.DestroySnapshot(ctx, name); err != nil && !errors.Is(err, messages.ErrBusy) {
+				return err
+			}
+			continue
+		}
 		if err := b.zfs.Hold(ctx, name, messages.HoldTag); err != nil {
 			return err
-		}
-		if !d.Travels {
-			continue
 		}
 		if err := b.zfs.Bookmark(ctx, name, m.ID.ShortName()); err != nil {
 			return err

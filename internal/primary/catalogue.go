@@ -33,23 +33,41 @@ type catalogue struct {
 // never completed: they are ours, and no manifest was ever published for them. One
 // that somebody else holds, or has cloned, is no reason not to publish.
 func (c *catalogue) load(ctx context.Context) error {
+	incomplete, err := c.read(ctx)
+	if err != nil {
+		return err
+	}
+	var leftovers []messages.SnapshotID
+	for _, id := range incomplete {
+		c.log.Info().Str("snapshot", string(id)).Msg("removing an incomplete snapshot")
+		if err := removeSnapshot(ctx, c.zfs, c.cfg.Dataset, id); err != nil {
+			c.log.Warn().Err(err).Str("snapshot", string(id)).Msg("incomplete snapshot not removed yet")
+			leftovers = append(leftovers, id)
+		}
+	}
+	c.mu.Lock()
+	c.leftovers = leftovers
+	c.mu.Unlock()
+	if len(incomplete) == 0 {
+		return nil
+	}
+	return c.refresh(ctx)
+}
+
+// read reads the catalogue from ZFS, and which snapshots of ours are not complete.
+func (c *catalogue) read(ctx context.Context) (incomplete []messages.SnapshotID, err error) {
 	props, err := c.zfs.SnapshotProperties(ctx, c.cfg.Dataset, messages.PropState, messages.PropManifest)
 	if err != nil {
-		return fmt.Errorf("load snapshots of %s: %w", c.cfg.Dataset, err)
+		return nil, fmt.Errorf("load snapshots of %s: %w", c.cfg.Dataset, err)
 	}
 	var manifests []*messages.Manifest
-	var leftovers []messages.SnapshotID
 	for name, p := range props {
 		id, ours := messages.SnapshotIDOf(name)
 		if !ours {
 			continue
 		}
 		if p[messages.PropState] != messages.StateComplete {
-			c.log.Info().Str("snapshot", string(name)).Msg("removing an incomplete snapshot")
-			if err := removeSnapshot(ctx, c.zfs, c.cfg.Dataset, id); err != nil {
-				c.log.Warn().Err(err).Str("snapshot", string(name)).Msg("incomplete snapshot not removed yet")
-				leftovers = append(leftovers, id)
-			}
+			incomplete = append(incomplete, id)
 			continue
 		}
 		m := &messages.Manifest{}
@@ -60,9 +78,42 @@ func (c *catalogue) load(ctx context.Context) error {
 		manifests = append(manifests, m)
 	}
 	c.mu.Lock()
-	c.manifests, c.leftovers = manifests, leftovers
+	c.manifests = manifests
 	c.mu.Unlock()
-	return c.refresh(ctx)
+	return incomplete, c.refresh(ctx)
+}
+
+// published are the snapshots in the tree that carry the mark of a publisher. Those
+// that were received, and came to be the live dataset's by a promotion, do not.
+func (c *catalogue) published(ctx context.Context) (map[messages.SnapshotName]bool, error) {
+	c.mu.Lock()
+	histories := c.histories
+	c.mu.Unlock()
+	out := map[messages.SnapshotName]bool{}
+	for d := range histories {
+		props, err := c.zfs.SnapshotProperties(ctx, d, messages.PropState)
+		if err != nil {
+			return nil, err
+		}
+		for name := range props {
+			out[name] = true
+		}
+	}
+	return out, nil
+}
+
+// snapshots counts those of ours.
+func (c *catalogue) snapshots() (n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, h := range c.histories {
+		for _, v := range h {
+			if _, ours := messages.SnapshotIDOf(v.Name); ours && !v.Bookmark {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 // removeLeftovers tries again what load could not remove, and only that: the bracket
@@ -157,6 +208,19 @@ func (c *catalogue) travelsWith(g messages.GUID) []messages.GUID {
 	return nil
 }
 
+// stays is whether no complete snapshot has the dataset name to send; while there is
+// none, nothing is known to stay.
+func (c *catalogue) stays(name messages.RelName) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, m := range c.manifests {
+		if d, ok := m.Dataset(name); ok && d.Travels {
+			return false
+		}
+	}
+	return len(c.manifests) > 0
+}
+
 // history is the versions of one dataset that are ours.
 func (c *catalogue) history(name messages.RelName) messages.History {
 	c.mu.Lock()
@@ -185,7 +249,7 @@ func (c *catalogue) facts() []messages.DatasetHistory {
 
 // prune bounds what is kept. A pruned snapshot stays as a bookmark, which is all
 // that the sending side needs of a base.
-func (c *catalogue) prune(ctx context.Context, keep func(messages.History) plan.Keep) error {
+func (c *catalogue) prune(ctx context.Context, keep keeps) error {
 	c.pruning.Lock()
 	defer c.pruning.Unlock()
 	c.mu.Lock()
@@ -193,12 +257,16 @@ func (c *catalogue) prune(ctx context.Context, keep func(messages.History) plan.
 	c.mu.Unlock()
 	var errs []error
 	changed := false
-	for _, h := range histories {
-		destroy, bookmark := plan.Retain(h, keep(h))
+	for d, h := range histories {
+		name, _ := d.Rel(c.cfg.Dataset)
+		k := keep(name, h)
+		destroy, bookmark := plan.Retain(h, k)
 		unmarked := map[messages.SnapshotName]bool{} // a base that only the snapshot holds
 		for _, s := range bookmark {
 			if err := c.zfs.Bookmark(ctx, s.Name, s.Name.Short()); err != nil {
-				errs, unmarked[s.Name] = append(errs, err), true
+				errs = append(errs, err)
+				// A full pool takes no bookmark, and only room helps.
+				unmarked[s.Name] = !k.Cramped || k.Bases[s.GUID]
 			}
 		}
 		for _, s := range destroy {

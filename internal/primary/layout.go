@@ -105,6 +105,11 @@ func (l layout) addDatasets(cfg Config, tree []messages.DatasetInfo) (layout, er
 	return l, nil
 }
 
+// stays is whether no standby is sent the dataset name.
+func (l layout) stays(name messages.RelName) bool {
+	return !slices.ContainsFunc(l.datasets, func(d messages.ManifestDataset) bool { return d.Name == name && d.Travels })
+}
+
 func (l layout) kind(name messages.RelName) messages.DatasetKind {
 	holds := func(p messages.Place) bool { return p.Dataset == name }
 	switch {

@@ -92,17 +92,21 @@ func (s *Service) Cleanup(ctx context.Context, r messages.OperatorRequest) (*mes
 }
 
 // surplus lists what prune would remove.
-func (c *catalogue) surplus(keep func(messages.History) plan.Keep) []messages.CleanupItem {
+func (c *catalogue) surplus(keep keeps) []messages.CleanupItem {
 	c.mu.Lock()
 	histories := c.histories
 	c.mu.Unlock()
 	var items []messages.CleanupItem
-	for _, h := range histories {
-		k := keep(h)
+	for d, h := range histories {
+		name, _ := d.Rel(c.cfg.Dataset)
+		k := keep(name, h)
 		destroy, _ := plan.Retain(h, k)
 		for _, old := range destroy {
 			item := messages.CleanupItem{Kind: "snapshot", Name: string(old.Name), Why: fmt.Sprintf("more than %d are there", c.cfg.KeepSnapshots)}
-			if k.Cramped {
+			switch {
+			case k.Stays:
+				item.Why = "its dataset is not sent to standbys"
+			case k.Cramped:
 				item.Why = fmt.Sprintf("more than %d %% of the pool or quota are used", c.cfg.PoolLimit)
 			}
 			if old.Bookmark {

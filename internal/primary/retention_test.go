@@ -237,6 +237,111 @@ func TestAQuotaIsALimitAsThePoolIs(t *testing.T) {
 	}
 }
 
+// ample is a pool that is hardly used.
+type ample struct{ Tree }
+
+func (ample) Pool(context.Context, string) (messages.PoolInfo, error) {
+	return messages.PoolInfo{Capacity: 10}, nil
+}
+
+func TestRoomMeasuresWhatSnapshotsCountAgainst(t *testing.T) {
+	const g = 1 << 30
+	cfg := Config{Dataset: "tank/pg", Ignore: []messages.RelName{"logs"}, PoolLimit: 90}
+	plenty := messages.DatasetInfo{Name: "tank/pg", Used: 280 * g, Referenced: 80 * g, Available: 1000 * g}
+	for _, tt := range []struct {
+		name string
+		tree []messages.DatasetInfo
+		want string // the dataset that is cramped
+	}{
+		{"plenty", []messages.DatasetInfo{plenty}, ""},
+		{"a refquota cuts what is available, and snapshots do not count", []messages.DatasetInfo{{Name: "tank/pg", Used: 280 * g, Referenced: 80 * g, Available: 20 * g, RefQuota: 100 * g}}, ""},
+		{"nearly all of a refquota is live data", []messages.DatasetInfo{{Name: "tank/pg", Used: 91 * g, Referenced: 91 * g, Available: 9 * g, RefQuota: 100 * g}}, ""},
+		{"a quota beside a refquota", []messages.DatasetInfo{{Name: "tank/pg", Used: 280 * g, Referenced: 80 * g, Available: 20 * g, RefQuota: 100 * g, Quota: 300 * g}}, "tank/pg"},
+		{"a quota", []messages.DatasetInfo{{Name: "tank/pg", Used: 95 * g, Referenced: 50 * g, Available: 5 * g, Quota: 100 * g}}, "tank/pg"},
+		{"a quota of a parent", []messages.DatasetInfo{{Name: "tank/pg", Used: 95 * g, Referenced: 50 * g, Available: 5 * g}}, "tank/pg"},
+		{"a quota of a child", []messages.DatasetInfo{plenty, {Name: "tank/pg/ts", Used: 19 * g, Available: 1 * g, Quota: 20 * g}}, "tank/pg/ts"},
+		{"one of a child that is ignored", []messages.DatasetInfo{plenty, {Name: "tank/pg/logs/old", Used: 19 * g, Available: 1 * g, Quota: 20 * g}}, ""},
+		{"one of a child that is not sent", []messages.DatasetInfo{plenty, {Name: "tank/pg/wal", Used: 19 * g, Available: 1 * g, Quota: 20 * g}}, ""},
+		{"nothing at all", []messages.DatasetInfo{{Name: "tank/pg"}}, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			err := room(t.Context(), cfg, ample{}, tt.tree, func(name messages.RelName) bool { return name == "wal" })
+			if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), "dataset "+tt.want+",")) {
+				t.Errorf("got %v, want a complaint about %q", err, tt.want)
+			}
+		})
+	}
+}
+
+// withWAL gives the node a pg_wal of its own, which is not sent.
+func withWAL(t *testing.T, n *node) messages.Dataset {
+	t.Helper()
+	wal := n.live.Child("wal")
+	err := n.ZFS.Create(t.Context(), wal, map[string]string{"mountpoint": "/srv/wal"})
+	if err = errors.Join(err, n.ZFS.Mount(t.Context(), wal)); err != nil {
+		t.Fatal(err)
+	}
+	n.pg.paths.WALDir, n.pg.paths.WALLink = "/srv/wal", true
+	return wal
+}
+
+// A snapshot of pg_wal pins every segment that is used again, and nobody is sent it.
+func TestNoSnapshotOfWhatIsNotSentIsKept(t *testing.T) {
+	n := newNode(t)
+	n.mount(t, "")
+	wal := withWAL(t, n)
+	n.publish(t)
+	n.clock = n.clock.Add(time.Second)
+	n.duty.refresh(t.Context())
+	if _, err := n.snaps.bracket.take(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := n.history(t, wal); len(got) > 0 {
+		t.Errorf("after a bracket: %v", got)
+	}
+	first := take(t, n)
+	// One that a bracket could not destroy, or an earlier version left, has no bookmark.
+	left := wal.Snapshot(messages.NewSnapshotID(n.clock).ShortName())
+	err := n.ZFS.SnapshotTree(t.Context(), wal, left.Short(), map[string]string{messages.PropID: strings.TrimPrefix(left.Short(), "pgresync-")})
+	if err = errors.Join(err, n.ZFS.Hold(t.Context(), left, messages.HoldTag), n.cat.refresh(t.Context()), n.prune(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	if got := n.history(t, wal); len(got) > 0 {
+		t.Errorf("after a round of pruning: %v", got)
+	}
+	if got := kept(t, n, first); got != "@#" {
+		t.Errorf("of the data: kept %q, want snapshot and bookmark", got)
+	}
+	if err := n.cat.load(t.Context()); err != nil || n.cat.newest() == nil {
+		t.Errorf("after a restart: the newest is %v, %v", n.cat.newest(), err)
+	}
+}
+
+// Where there is no room there is none for a bookmark either.
+func TestInAFullPoolASnapshotGoesWithoutABookmarkUnlessAStandbyNeedsIt(t *testing.T) {
+	n := newNode(t)
+	n.mount(t, "")
+	n.publish(t)
+	base, other := take(t, n), take(t, n)
+	hears(t, n, "db3", base.ID)
+	for _, m := range []*messages.Manifest{base, other} {
+		if err := n.ZFS.DestroyBookmark(t.Context(), messages.SnapshotName(string(n.live)+"#"+m.ID.ShortName())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	full(n)
+	n.cat.zfs = unmarkable{n.ZFS}
+	if err := n.cat.refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.prune(t.Context()); !errors.Is(err, messages.ErrPermission) {
+		t.Errorf("got %v, want why there is no bookmark", err)
+	}
+	if got := kept(t, n, base) + kept(t, n, other); got != "@" {
+		t.Errorf("kept %q, want the base's snapshot only", got)
+	}
+}
+
 // A pass is one stream after the other: those to come are in use, too.
 func TestTheRestOfWhatIsBeingSentIsInUse(t *testing.T) {
 	n := newNode(t)

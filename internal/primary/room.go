@@ -15,18 +15,23 @@ func (e *crampedError) Error() string { return e.text }
 // Is makes the error a messages.ErrRefused.
 func (e *crampedError) Is(target error) bool { return target == messages.ErrRefused }
 
-// room is a crampedError while more is used than the limit, of the pool or of what the
-// live tree may use: a quota counts snapshots as well, and what they pin PostgreSQL
-// cannot write (I-9). tree is the live one.
-func room(ctx context.Context, cfg Config, zfs Tree, tree []messages.DatasetInfo) error {
+// room is a crampedError while more is used than the limit, of the pool or of what a
+// dataset of the live tree may use: a quota counts snapshots as well, and what they pin
+// PostgreSQL cannot write (I-9). tree is the live one. Of datasets that stay no snapshot
+// is kept: a pg_wal that is nearly full is no reason to refuse one to a standby, whose
+// slot may be what fills it.
+func room(ctx context.Context, cfg Config, zfs Tree, tree []messages.DatasetInfo, stays func(messages.RelName) bool) error {
 	pool, err := zfs.Pool(ctx, cfg.Dataset.Pool())
 	if err != nil {
 		return err
 	}
 	what, used := "pool "+cfg.Dataset.Pool(), pool.Capacity
-	if root := tree[0]; root.Used+root.Available > 0 {
-		if share := int(root.Used * 100 / (root.Used + root.Available)); share > used {
-			what, used = fmt.Sprintf("dataset %s, of what it may use", cfg.Dataset), share
+	for _, d := range tree {
+		if rel, _ := d.Name.Rel(cfg.Dataset); cfg.ignored(rel) || stays(rel) {
+			continue
+		}
+		if s := share(d); s > used {
+			what, used = fmt.Sprintf("dataset %s, of what it may use", d.Name), s
 		}
 	}
 	if used <= cfg.PoolLimit {
@@ -34,4 +39,18 @@ func room(ctx context.Context, cfg Config, zfs Tree, tree []messages.DatasetInfo
 	}
 	return &crampedError{fmt.Sprintf("%s: %s: %d %% used is above the limit of %d %% (PGRESYNC_POOL_LIMIT); free some space",
 		what, messages.ErrRefused, used, cfg.PoolLimit)}
+}
+
+// share is how much, in percent, is used of what d may use: by its own quota, and by
+// those above it, which Available knows of. Not where a refquota is set: Available is
+// cut to what that leaves to the live data, and snapshots do not count against it.
+func share(d messages.DatasetInfo) int {
+	most := d.Used + d.Available
+	if d.RefQuota > 0 {
+		most = d.Quota
+	}
+	if most == 0 {
+		return 0
+	}
+	return int(d.Used * 100 / most)
 }

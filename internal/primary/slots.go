@@ -28,7 +28,6 @@ type SlotUpkeep struct {
 	log    zerolog.Logger
 
 	idle map[string]time.Time // since when each slot is unused
-	said string               // the last complaint
 }
 
 // NewSlotUpkeep keeps no time but that of its own life: it is to live as long as the
@@ -39,25 +38,12 @@ func NewSlotUpkeep(cfg Config, slots SlotDropper, now Clock, log zerolog.Logger)
 
 // Run looks every minute until ctx is done.
 func (u *SlotUpkeep) Run(ctx context.Context) error {
-	tick := time.NewTicker(upkeepEvery)
-	defer tick.Stop()
-	for {
-		if err := u.once(ctx); ctx.Err() == nil {
-			u.say(err)
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
-		}
-	}
+	return minutely(ctx, u.once, &complaint{log: u.log, about: "unused slots looked for"})
 }
 
 // once ends what slots hold back in the name of standbys that do not come: WAL, and
 // by hot_standby_feedback the horizon of vacuum.
 func (u *SlotUpkeep) once(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, upkeepEvery)
-	defer cancel()
 	slots, err := u.slots.SlotUses(ctx)
 	if err != nil {
 		return err
@@ -80,22 +66,4 @@ func (u *SlotUpkeep) once(ctx context.Context) error {
 		delete(u.idle, sl.Name)
 	}
 	return errors.Join(errs...)
-}
-
-// say does not repeat itself, and a server that does not run is no news: it may be
-// down, or refuse, for days.
-func (u *SlotUpkeep) say(err error) {
-	text := ""
-	if err != nil {
-		text = err.Error()
-	}
-	if text == u.said {
-		return
-	}
-	u.said = text
-	level := zerolog.WarnLevel
-	if err == nil || errors.Is(err, messages.ErrUnavailable) {
-		level = zerolog.DebugLevel
-	}
-	u.log.WithLevel(level).Err(err).Msg("unused slots looked for")
 }

@@ -118,11 +118,14 @@ func (s *snapshotter) gather(ctx context.Context, first asker) []asker {
 func (s *snapshotter) take(ctx context.Context) (*messages.Manifest, error) {
 	began := s.now()
 	m, err := s.bracket.take(ctx)
+	if err == nil {
+		s.cat.add(m)
+	}
+	s.bracket.working.Store(messages.SnapshotID(""))
 	if err != nil {
 		s.log.Error().Err(err).Msg("snapshot failed")
 		return nil, err
 	}
-	s.cat.add(m)
 	if err := s.cat.refresh(ctx); err != nil {
 		return nil, err
 	}

@@ -52,20 +52,27 @@ func (s *Service) prune(ctx context.Context) error {
 	return s.cat.prune(ctx, keep)
 }
 
-// keep says what prune leaves of a history.
-func (s *Service) keep(ctx context.Context) (func(messages.History) plan.Keep, error) {
+// keeps says what prune leaves of the history of one dataset.
+type keeps func(name messages.RelName, h messages.History) plan.Keep
+
+func (s *Service) keep(ctx context.Context) (keeps, error) {
 	tree, err := s.zfs.List(ctx, s.cfg.Dataset)
 	if err != nil {
 		return nil, err
 	}
-	err = room(ctx, s.cfg, s.zfs, tree)
+	err = room(ctx, s.cfg, s.zfs, tree, s.cat.stays)
 	_, cramped := errors.AsType[*crampedError](err)
 	if err != nil && !cramped {
 		return nil, err
 	}
-	return func(h messages.History) plan.Keep {
+	return func(name messages.RelName, h messages.History) plan.Keep {
 		bases, anchors := s.standbys.wanted(h)
-		k := plan.Keep{Snapshots: s.cfg.KeepSnapshots, Cramped: cramped, Bookmarks: s.cfg.KeepBookmarks, Bases: bases, InUse: s.inUse(h)}
+		// In this order: a bracket's snapshot is in use until the catalogue knows it.
+		use := s.inUse(h)
+		k := plan.Keep{
+			Snapshots: s.cfg.KeepSnapshots, Cramped: cramped, Stays: s.cat.stays(name),
+			Bookmarks: s.cfg.KeepBookmarks, Bases: bases, InUse: use,
+		}
 		if !cramped {
 			for g := range anchors {
 				k.InUse[g] = true

@@ -20,6 +20,7 @@ type attached struct {
 	consumed int  // parts acknowledged, from 0 without gaps
 	ended    bool // the end was acknowledged too
 	stalled  time.Duration
+	silent   time.Duration // how long nobody answered what is asked about it
 	hindered time.Duration // how long others have waited for it, see hinder
 	missing  int           // polls in a row that found no consumer
 }
@@ -151,39 +152,44 @@ func (u *upload) mind(ctx context.Context, abort context.CancelCauseFunc) {
 		case <-tick.C:
 		case <-u.nudged:
 		}
-		// A time without a server is no reader's fault: one interval is the most that
-		// counts as its waiting.
 		elapsed := time.Since(polled)
 		polled = time.Now()
-		u.look(ctx, min(elapsed, 2*pollInterval))
+		answered := u.look(ctx, elapsed)
 		if u.deserted() {
 			abort(errNoReader)
 		}
-		if err := u.stuck(&still, elapsed); err != nil {
+		if err := u.stuck(&still, elapsed, answered); err != nil {
 			abort(err)
 		}
 		u.keepAlive()
 	}
 }
 
-// look polls every reader, and detaches those who hold up others.
-func (u *upload) look(ctx context.Context, elapsed time.Duration) {
+// look polls every reader, and detaches those who hold up others. It tells whether
+// JetStream answers, as far as it was asked.
+func (u *upload) look(ctx context.Context, elapsed time.Duration) (answered bool) {
 	u.mu.Lock()
 	nodes := slices.Sorted(maps.Keys(u.readers))
 	u.mu.Unlock()
+	answered = len(nodes) == 0
 	for _, node := range nodes {
-		u.poll(ctx, node, elapsed)
+		answered = u.poll(ctx, node, elapsed) || answered
 	}
 	u.mu.Lock()
 	slow := map[messages.NodeName]string{}
-	for _, node := range u.hinder(elapsed) {
+	for _, node := range u.hinder(counting(elapsed)) {
 		slow[node] = u.readers[node].consumer
 	}
 	u.mu.Unlock()
 	for node, name := range slow {
 		u.detach(ctx, node, name)
 	}
+	return answered
 }
+
+// counting: a time without a server is no reader's fault, one interval is the most that
+// counts as its waiting.
+func counting(elapsed time.Duration) time.Duration { return min(elapsed, 2*pollInterval) }
 
 // deserted is true when nobody reads a running upload; nobody can join it then.
 func (u *upload) deserted() bool {
@@ -196,39 +202,48 @@ func (u *upload) deserted() bool {
 	return true
 }
 
-func (u *upload) poll(ctx context.Context, node messages.NodeName, elapsed time.Duration) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
+func (u *upload) poll(ctx context.Context, node messages.NodeName, elapsed time.Duration) (answered bool) {
 	name := u.consumerOf(node)
 	if name == "" {
-		return
+		return true // nothing is asked
 	}
-	cons, err := u.store.js.Consumer(ctx, u.store.ns.PartsStream(), name)
-	if err != nil && !isGone(err) {
-		return
-	}
+	asking, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	cons, err := u.store.js.Consumer(asking, u.store.ns.PartsStream(), name)
+	answered = err == nil || isGone(err)
 	u.mu.Lock()
 	r := u.readers[node]
 	drop := false
 	switch {
 	case r == nil || r.consumer != name || r.ended:
+	case !answered:
+		drop = u.silence(r, elapsed)
 	case err != nil:
 		// A server that is starting up may not know its consumers yet.
 		r.missing++
 		drop = r.missing >= goneThreshold
 	default:
-		drop = u.observe(r, cons.CachedInfo().AckFloor.Stream, elapsed)
+		drop = u.observe(r, cons.CachedInfo().AckFloor.Stream, counting(elapsed))
 	}
 	u.mu.Unlock()
 	if drop {
 		u.detach(ctx, node, name)
 	}
+	return answered
+}
+
+// silence tells whether an upload that has ended has waited for long enough to hear
+// that r took its end: the watchdog, which bounds the wait of a running one, is done.
+// The caller holds mu.
+func (u *upload) silence(r *attached, elapsed time.Duration) (drop bool) {
+	r.silent += elapsed
+	return u.rec.State != messages.StreamRunning && r.silent > u.store.cfg.CutTimeout
 }
 
 // observe takes over a consumer's floor, and tells whether its reader has
 // stood still for too long; the caller holds mu.
 func (u *upload) observe(r *attached, floor uint64, elapsed time.Duration) (drop bool) {
-	r.missing = 0
+	r.missing, r.silent = 0, 0
 	consumed := max(r.consumed, u.ledger.consumedBy(floor))
 	ended := u.endSeq != 0 && floor >= u.endSeq
 	idle := r.consumed == u.ledger.next && u.endSeq == 0 // it waits for us

@@ -46,16 +46,21 @@ func (u *upload) evictParts(ctx context.Context, parts []retained) error {
 // purgeAll removes what it is handed while the next parts are stored: three calls
 // for each part, which these need not wait for. It ends when no more will come.
 func (u *upload) purgeAll(ctx context.Context) {
+	var enough error // to have waited for once
 	for r := range u.victims {
-		if err := u.purge(ctx, r); err != nil {
+		if enough == nil {
+			enough = u.purge(ctx, r)
+		}
+		if enough != nil {
 			u.giveUpParts([]retained{r})
 		}
 	}
 }
 
-// purge removes a part and its announcement, and does not give up before ctx does.
+// purge removes a part and its announcement. What waits for it waits for readers, as
+// far as the watchdog can see, so that it has a limit of its own.
 func (u *upload) purge(ctx context.Context, r retained) error {
-	err := u.persist(ctx, func() error {
+	err := u.persistAfterwards(ctx, func() error {
 		if err := u.store.discard(ctx, r.part.Object, r.part.Nuid); err != nil {
 			return err
 		}
@@ -193,8 +198,8 @@ func (u *upload) announce(ctx context.Context, part messages.Part) error {
 	return nil
 }
 
-// persistAfterwards is persist for what comes after a transfer, which no watchdog
-// bounds: it gives up after the same times.
+// persistAfterwards is persist for what comes after a transfer, or after a part of it,
+// which no watchdog bounds: it gives up after the same times.
 func (u *upload) persistAfterwards(ctx context.Context, f func() error) error {
 	p := newPatience(u.store.cfg, u.store.conn)
 	return u.persist(ctx, func() error {

@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"pgregory.net/rapid"
 
+	"github.com/pgresync/pgresync/internal/natstest"
 	"github.com/pgresync/pgresync/messages"
 )
 
@@ -231,6 +232,69 @@ func TestStandstillCountsACutWhilePaused(t *testing.T) {
 type silent struct{ jetstream.JetStream }
 
 func (silent) Consumer(ctx context.Context, _, _ string) (jetstream.Consumer, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+func (silent) DeleteConsumer(ctx context.Context, _, _ string) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// A server may be there, and its JetStream have lost its quorum: no reader can say that
+// it took something, whatever the upload waits for.
+func TestNobodyWaitsForAJetStreamThatDoesNotAnswer(t *testing.T) {
+	for _, state := range []messages.StreamState{messages.StreamRunning, messages.StreamComplete} {
+		t.Run(string(state), func(t *testing.T) {
+			t.Parallel() // it waits for a call
+			cfg := Config{Cluster: "main", StallTimeout: time.Hour, CutTimeout: time.Second, ReaderGrace: time.Hour, Linger: time.Millisecond}
+			u := newUpload(&Store{cfg: cfg, js: silent{}, conn: natstest.Run(t).Connect(t)}, Spec{}, nil, nil)
+			u.readers["db2"] = &attached{consumer: "a"}
+			u.rec.State, u.rec.Paused, u.pins = state, true, 0
+			minding, stop := context.WithCancel(t.Context())
+			transferring, abort := context.WithCancelCause(t.Context())
+			var wg sync.WaitGroup
+			wg.Go(func() { u.mind(minding, abort) })
+			lingers := make(chan struct{})
+			go func() { u.linger(minding); close(lingers) }()
+			enough := time.NewTimer(40 * time.Second)
+			defer enough.Stop()
+			ends := map[messages.StreamState]<-chan struct{}{messages.StreamRunning: transferring.Done(), messages.StreamComplete: lingers}
+			select {
+			case <-ends[state]:
+			case <-enough.C:
+				t.Error("it still waits")
+			}
+			stop()
+			wg.Wait()
+			<-lingers
+		})
+	}
+}
+
+// An upload that waits for room seems to wait for its readers.
+func TestAPurgeThatDoesNotSucceedIsGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := Config{Cluster: "main", StallTimeout: time.Minute, CutTimeout: time.Minute}
+		u := newUpload(&Store{cfg: cfg, js: deaf{}, conn: &nats.Conn{}, streams: map[string]jetstream.Stream{}}, Spec{}, nil, nil)
+		done := make(chan struct{})
+		go func() { u.purgeAll(t.Context()); close(done) }()
+		began := time.Now()
+		for i := range 3 {
+			u.victims <- retained{part: messages.Part{Index: i, Nuid: string(rune('a' + i))}}
+		}
+		close(u.victims)
+		<-done
+		if took := time.Since(began); took > 2*time.Minute || len(u.garbage) != 3 {
+			t.Errorf("after %s %d parts are given up, want all 3 in about a minute", took, len(u.garbage))
+		}
+	})
+}
+
+// deaf is a JetStream in which no stream can be found in time.
+type deaf struct{ jetstream.JetStream }
+
+func (deaf) Stream(ctx context.Context, _ string) (jetstream.Stream, error) {
 	<-ctx.Done()
 	return nil, ctx.Err()
 }

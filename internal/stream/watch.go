@@ -15,13 +15,13 @@ type standstill struct {
 	idle, cut time.Duration
 }
 
-// check counts one interval; an error says that it has been enough. Without a
-// connection nobody waits for readers: none can tell that it took something.
-func (s *standstill) check(cfg Config, elapsed time.Duration, moves uint64, connected, waitsForReaders bool) error {
+// check counts one interval; an error says that it has been enough. Without an
+// answer of JetStream nobody waits for readers: none can tell that it took something.
+func (s *standstill) check(cfg Config, elapsed time.Duration, moves uint64, answered, waitsForReaders bool) error {
 	switch {
-	case moves != s.moves || waitsForReaders && connected:
+	case moves != s.moves || waitsForReaders && answered:
 		*s = standstill{moves: moves}
-	case connected:
+	case answered:
 		s.idle += elapsed
 	default:
 		s.cut += elapsed
@@ -30,20 +30,20 @@ func (s *standstill) check(cfg Config, elapsed time.Duration, moves uint64, conn
 		return fmt.Errorf("nothing moved for %s", s.idle.Round(time.Second))
 	}
 	if s.cut > cfg.CutTimeout {
-		return fmt.Errorf("no connection for %s", s.cut.Round(time.Second))
+		return fmt.Errorf("no connection, or no answer of JetStream, for %s", s.cut.Round(time.Second))
 	}
 	return nil
 }
 
 // stuck watches a running upload; the trouble that is known is the reason.
-func (u *upload) stuck(s *standstill, elapsed time.Duration) error {
+func (u *upload) stuck(s *standstill, elapsed time.Duration, answered bool) error {
 	u.mu.Lock()
 	running, paused, trouble := u.rec.State == messages.StreamRunning, u.rec.Paused, u.rec.Error
 	u.mu.Unlock()
 	if !running {
 		return nil
 	}
-	err := s.check(u.store.cfg, elapsed, u.moves.Load(), u.store.conn.IsConnected(), paused)
+	err := s.check(u.store.cfg, elapsed, u.moves.Load(), u.store.conn.IsConnected() && answered, paused)
 	switch {
 	case err == nil:
 		return nil
