@@ -60,5 +60,5 @@ func (s *stage) eventsAreReadable(t part) {
 		return seen[messages.EventSnapshotReady] > 0 && seen[messages.EventPhase] > 0 && seen[messages.EventRejoined] > 0, fmt.Sprint(seen)
 	}))
 	t.Log(seen)
-	s.wellWithin(t, patience)
+	s.wellWithin(t)
 }

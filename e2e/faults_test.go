@@ -46,7 +46,7 @@ func (s *stage) cutSendIsNeverApplied(t part) {
 	must(t, s.db1.Signal(t.Context(), syscall.SIGKILL, "zfs", "send"))
 	must(t, s.db2.Unthrottle(t.Context()))
 	s.until(t, s.db2, m, patience, "proof", proven)
-	s.wellWithin(t, patience)
+	s.wellWithin(t)
 	s.lineageIsPristine(t, s.db2)
 }
 
@@ -61,7 +61,7 @@ func (s *stage) secondaryKilledMidReceive(t part) {
 	for _, l := range s.db1.Logged(world.Primary, sends, "zfs send starts") {
 		t.Logf("send after the kill: %s, resumed %v", l.Str("target"), l.Fields["resumed"])
 	}
-	s.wellWithin(t, patience)
+	s.wellWithin(t)
 	s.lineageIsPristine(t, s.db3)
 }
 
@@ -73,7 +73,7 @@ func (s *stage) secondaryKilledInTheSwitch(t part) {
 			s.until(t, s.db2, m, patience, "the phase "+at, entered(at))
 			s.secondary[s.db2].Kill9()
 			s.secondary[s.db2] = s.sidecar(t, s.db2, world.Secondary, s.env(s.db2))
-			s.wellWithin(t, patience)
+			s.wellWithin(t)
 		})
 	}
 }
@@ -119,7 +119,7 @@ exec zfs "$@"
 	s.ready(t)
 	m := s.trigger(t, s.db2, "")
 	s.until(t, s.db2, m, patience, "proof", proven)
-	s.wellWithin(t, patience)
+	s.wellWithin(t)
 	s.nothingIncomplete(t)
 }
 
@@ -144,7 +144,7 @@ func (s *stage) primaryKilledInTheUpload(t part) {
 	must(t, s.db3.Unthrottle(t.Context()))
 	s.startPrimary(t, nil)
 	s.until(t, s.db3, m, patience, "proof", proven)
-	s.wellWithin(t, patience)
+	s.wellWithin(t)
 	s.nothingIncomplete(t)
 	s.lineageIsPristine(t, s.db3)
 }

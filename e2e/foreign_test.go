@@ -44,7 +44,7 @@ func (s *stage) foreignSnapshotOfTheLiveCopySurvives(t part) {
 	for range 2 {
 		m := s.trigger(t, s.db2, "")
 		s.until(t, s.db2, m, patience, "proof", proven)
-		s.wellWithin(t, patience)
+		s.wellWithin(t)
 	}
 	all := run(t, s.db2, "zfs", "list", "-H", "-r", "-t", "snapshot", "-o", "guid", s.db2.Pool())
 	if !strings.Contains("\n"+all+"\n", "\n"+guid+"\n") {

@@ -48,7 +48,7 @@ func (s *stage) theOperatorsCommand(t part) {
 			t.Errorf("nats %s: want %q in:\n%s\n%v", strings.Join(c.args, " "), c.want, out, err)
 		}
 	}
-	s.wellWithin(t, patience)
+	s.wellWithin(t)
 }
 
 // says runs pgresync, which must succeed and say all of what is wanted.

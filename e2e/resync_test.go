@@ -79,7 +79,7 @@ func (s *stage) triggerMovesAnIncrement(t part) {
 	if got, seed := bytesOf(t, s.db2, m, "increment", "none"), seedBytes(t, s.db2); got == 0 || got > seed/2 {
 		t.Errorf("the increments moved %.0f bytes, the seed had moved %.0f: want something, and far less", got, seed)
 	}
-	s.wellWithin(t, patience)
+	s.wellWithin(t)
 }
 
 func (s *stage) lostSlotIsNoticed(t part) {
@@ -96,7 +96,7 @@ func (s *stage) lostSlotIsNoticed(t part) {
 	}
 	s.until(t, s.db2, m, patience, "proof", proven)
 	bytesOf(t, s.db2, m, "increment", "none")
-	s.wellWithin(t, patience)
+	s.wellWithin(t)
 }
 
 func (s *stage) divergedDataIsKept(t part) {
@@ -118,7 +118,7 @@ func (s *stage) divergedDataIsKept(t part) {
 	s.trigger(t, s.db3, `{"by":"e2e","reason":"promoted by mistake"}`)
 	s.until(t, s.db3, m, patience, "proof", proven)
 	bytesOf(t, s.db3, m, "increment", "none")
-	s.wellWithin(t, patience)
+	s.wellWithin(t)
 	must(t, world.Until(t.Context(), "the diverged data to be set aside", patience, func(ctx context.Context) (bool, string) {
 		got, err := s.db3.Run(ctx, "zfs", "list", "-H", "-d", "1", "-o", "name,guid,mounted,pgresync:diverged", s.db3.Pool())
 		for line := range strings.SplitSeq(got, "\n") {
@@ -152,7 +152,7 @@ func (s *stage) revertsWhenPostgreSQLRefuses(t part) {
 	}
 	must(t, s.secondary[s.db2].Stop())
 	s.ready(t)
-	s.wellWithin(t, patience)
+	s.wellWithin(t)
 }
 
 func (s *stage) triggerWhileDownIsObeyed(t part) {
@@ -161,7 +161,7 @@ func (s *stage) triggerWhileDownIsObeyed(t part) {
 	m := s.trigger(t, s.db3, "")
 	s.secondary[s.db3] = s.sidecar(t, s.db3, world.Secondary, s.env(s.db3))
 	s.until(t, s.db3, m, patience, "proof", proven)
-	s.wellWithin(t, patience)
+	s.wellWithin(t)
 }
 
 // wrongClusterIsRefused: what lies at the live dataset belongs to somebody else.

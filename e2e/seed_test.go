@@ -10,7 +10,7 @@ import (
 
 func (s *stage) seedsTwoFromOneUpload(t part) {
 	s.ready(t)
-	s.wellWithin(t, patience)
+	s.wellWithin(t)
 	full := map[string]int{}
 	for _, l := range s.db1.Logged(world.Primary, 0, "zfs send starts") {
 		dataset, _, _ := strings.Cut(l.Str("target"), "@")

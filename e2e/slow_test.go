@@ -37,7 +37,7 @@ func (s *stage) slowStandbyHarmsNobody(t part) {
 	must(t, s.secondary[s.db2].Stop())
 	s.secondary[s.db2] = s.sidecar(t, s.db2, world.Secondary, s.env(s.db2))
 	s.until(t, s.db2, m, patience, "proof", proven)
-	s.wellWithin(t, patience)
+	s.wellWithin(t)
 }
 
 // pausedUpload waits for an upload that waits for its reader.

@@ -158,11 +158,11 @@ func (s *stage) atRest(t testing.TB, limit time.Duration) {
 
 // wellWithin waits until both standbys are at rest and compares their rows with the
 // primary's.
-func (s *stage) wellWithin(t testing.TB, limit time.Duration) {
+func (s *stage) wellWithin(t testing.TB) {
 	t.Helper()
 	began := time.Now()
-	s.atRest(t, limit)
-	_, err := s.w.SameRows(t.Context(), limit, s.load, s.db1, s.db2, s.db3)
+	s.atRest(t, patience)
+	_, err := s.w.SameRows(t.Context(), patience, s.load, s.db1, s.db2, s.db3)
 	must(t, err)
 	t.Logf("same rows: %s", time.Since(began))
 }
