@@ -60,7 +60,7 @@ func (s *Service) discardOld(ctx context.Context) (resync.Event, error) {
 	if err != nil {
 		// Nothing went for it, and the way back finds out what went before.
 		s.later(func(n *resync.Journal) { n.Error = fmt.Sprintf("discard: %s", err) })
-		return resync.EventKept, nil
+		return resync.EventKept, nil //nolint:nilerr // it is in the journal
 	}
 	if old.exists() {
 		if err := s.destroyOld(ctx, old); err != nil {
