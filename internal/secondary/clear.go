@@ -58,7 +58,9 @@ func (s *Service) clearFor(ctx context.Context, l live) error {
 func (s *Service) discardOld(ctx context.Context) (resync.Event, error) {
 	old, err := s.readTree(ctx, s.cfg.old())
 	if err != nil {
-		return "", fmt.Errorf("discard: %w", err)
+		// Nothing went for it, and the way back finds out what went before.
+		s.later(func(n *resync.Journal) { n.Error = fmt.Sprintf("discard: %s", err) })
+		return resync.EventKept, nil //nolint:nilerr // it is in the journal
 	}
 	if old.exists() {
 		if err := s.destroyOld(ctx, old); err != nil {

@@ -46,3 +46,18 @@ func TestWhatTheSimulationFound(t *testing.T) {
 		})
 	}
 }
+
+// Nobody would ever have gone on with a copy that was set aside for its room, is whole,
+// and could not be read once.
+func TestOneFailedLookAtWhatGoesIsNotTheEnd(t *testing.T) {
+	s := storyOf(t, "in place")
+	calm, problems := play(t, s, nil, nil)
+	gone := slices.Index(calm.trace, "destroy tank/pg.pgresync-old")
+	if len(problems) > 0 || gone < 0 {
+		t.Fatalf("without a blow: %v, and it goes: %v", problems, gone >= 0)
+	}
+	before := calm.trace[:gone]
+	slices.Reverse(before)
+	at := gone - 1 - slices.Index(before, "list tank/pg.pgresync-old")
+	told(t, s, map[int]blow{at + 1: blowFail}, nil)
+}
