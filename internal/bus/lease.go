@@ -22,7 +22,7 @@ func (b *Bus) Lease(ctx context.Context) (messages.Lease, uint64, error) {
 		err = b.openLease(e, &l)
 	}
 	if err == nil {
-		err = b.fresh(&l)
+		err = b.fresh(ctx, &l)
 	}
 	if err != nil {
 		return messages.Lease{}, 0, fmt.Errorf("read the lease of cluster %s: %w", b.cfg.Cluster, err)
@@ -44,9 +44,18 @@ func (b *Bus) openLease(e jetstream.KeyValueEntry, l *messages.Lease) error {
 // clockSkew is what the clocks of two nodes may differ by.
 const clockSkew = time.Minute
 
-// fresh refuses a lease of the past, whose signature is as good as ever. Where no
-// keys are pinned, the bucket's TTL has to do.
-func (b *Bus) fresh(l *messages.Lease) error {
+// fresh refuses a lease of the past, whose signature is as good as ever. One that seems
+// to be may live for longer than it did in the bucket that was there at the start.
+func (b *Bus) fresh(ctx context.Context, l *messages.Lease) error {
+	if b.checkAge(l) == nil {
+		return nil
+	}
+	b.learnLeaseTTL(ctx)
+	return b.checkAge(l)
+}
+
+// checkAge: where no keys are pinned, the bucket's TTL has to do.
+func (b *Bus) checkAge(l *messages.Lease) error {
 	if age := time.Since(l.At); len(b.cfg.Publishers) > 0 && (age > b.LeaseTTL()+clockSkew || age < -clockSkew) {
 		return fmt.Errorf("%w: it was written by %s %s ago by our clock, and lives for %s (somebody put an old one back, or the clocks differ by more than %s)",
 			messages.ErrUntrusted, l.Node, age.Round(time.Second), b.LeaseTTL(), clockSkew)
@@ -81,7 +90,7 @@ func (b *Bus) Campaign(ctx context.Context, l messages.Lease) (uint64, error) {
 	return 0, fmt.Errorf("take the lease of cluster %s for node %s: %w: other nodes keep changing it: %w", b.cfg.Cluster, l.Node, messages.ErrRefused, err)
 }
 
-// learnLeaseTTL looks at the bucket of a new term: it may have been lost and made again
+// learnLeaseTTL looks at the bucket, of a new term say: it may have been lost and made again
 // by a node that is configured otherwise. Without an answer what was known holds.
 func (b *Bus) learnLeaseTTL(ctx context.Context) {
 	_ = b.call(ctx, func(ctx context.Context) error {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nats.go/micro"
 	"github.com/nats-io/nkeys"
 
@@ -153,6 +154,27 @@ func TestLeasesMustBeSignedAndFresh(t *testing.T) {
 				t.Errorf("got %v, want %v", err, tc.want)
 			}
 		})
+	}
+}
+
+// Who reads leases takes none, and learns of another bucket by them only.
+func TestALeaseOfABucketThatWasMadeAgainIsFresh(t *testing.T) {
+	s := natstest.Run(t)
+	good := signer(t)
+	reader := node(t, s, "db2", func(c *bus.Config) { c.Publishers, c.LeaseTTL = keysOf(t, good), 15*time.Second })
+	js := s.JetStream(t)
+	if err := js.DeleteKeyValue(t.Context(), names.Bucket()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.CreateKeyValue(t.Context(), jetstream.KeyValueConfig{Bucket: names.Bucket(), TTL: 10 * time.Minute}); err != nil {
+		t.Fatal(err)
+	}
+	b := node(t, s, "db1", func(c *bus.Config) { c.Signer = good })
+	l := lease("db1", 1)
+	l.At = time.Now().Add(-5 * time.Minute)
+	campaign(t, b, l)
+	if _, _, err := reader.Lease(t.Context()); err != nil {
+		t.Error(err)
 	}
 }
 

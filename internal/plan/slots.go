@@ -13,26 +13,35 @@ type SlotPolicy struct {
 	Idle, Xmin time.Duration
 }
 
-// AbandonedSlots finds the slots to drop. idle is when each slot was first seen
-// unused, from the previous call; the new one is returned. The server's own word, if
-// it gives one, reaches back beyond our start.
+// IdleSlot is since when a slot is unused, and where it stood when it was seen last.
+type IdleSlot struct {
+	Since      time.Time
+	RestartLSN messages.LSN
+}
+
+// AbandonedSlots finds the slots to drop. idle is what was seen unused, from the
+// previous call; the new one is returned. The server's own word, if it gives one,
+// reaches back beyond our start, and not beyond its own: a later time is believed only
+// of a slot that has moved, which was used, or made again, while nobody looked.
 //
 // A standby whose slot was dropped loses nothing as long as the WAL is there, since
 // it has the slot made again; after that it is resynced by an increment.
-func AbandonedSlots(slots []messages.SlotUse, idle map[string]time.Time, p SlotPolicy, now time.Time) (drop []messages.SlotUse, seen map[string]time.Time) {
-	seen = map[string]time.Time{}
+func AbandonedSlots(slots []messages.SlotUse, idle map[string]IdleSlot, p SlotPolicy, now time.Time) (drop []messages.SlotUse, seen map[string]IdleSlot) {
+	seen = map[string]IdleSlot{}
 	for _, s := range slots {
 		if s.Active {
 			continue
 		}
-		since, ok := idle[s.Name]
-		if !ok || since.After(now) {
+		was, ok := idle[s.Name]
+		since := was.Since
+		moved := s.RestartLSN != 0 && s.RestartLSN != was.RestartLSN
+		if !ok || moved || since.After(now) {
 			since = now
 		}
 		if !s.InactiveSince.IsZero() && s.InactiveSince.Before(since) {
 			since = s.InactiveSince
 		}
-		seen[s.Name] = since
+		seen[s.Name] = IdleSlot{Since: since, RestartLSN: s.RestartLSN}
 		limit := p.Idle
 		if s.HoldsXmin {
 			limit = min(limit, p.Xmin)

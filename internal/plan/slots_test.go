@@ -22,16 +22,20 @@ func TestAbandonedSlots(t *testing.T) {
 		{"unused for less than a day", messages.SlotUse{}, ago(23 * time.Hour), false},
 		{"unused for a day", messages.SlotUse{}, ago(24 * time.Hour), true},
 		{"unused for a day, as the server remembers", messages.SlotUse{InactiveSince: ago(25 * time.Hour)}, time.Time{}, true},
-		{"used since, though we did not see it", messages.SlotUse{InactiveSince: ago(time.Minute)}, ago(23 * time.Hour), false},
+		{"used since, though we did not see it", messages.SlotUse{SlotState: messages.SlotState{RestartLSN: 200}, InactiveSince: ago(time.Minute)}, ago(25 * time.Hour), false},
+		{"used since, and the server does not say when", messages.SlotUse{SlotState: messages.SlotState{RestartLSN: 200}}, ago(25 * time.Hour), false},
+		{"used since, for the last time long ago", messages.SlotUse{SlotState: messages.SlotState{RestartLSN: 200}, InactiveSince: ago(24 * time.Hour)}, ago(25 * time.Hour), true},
+		{"not used since, and the server was started again", messages.SlotUse{SlotState: messages.SlotState{RestartLSN: 100}, InactiveSince: ago(time.Minute)}, ago(25 * time.Hour), true},
+		{"its WAL was taken from it", messages.SlotUse{SlotState: messages.SlotState{WALStatus: messages.WALLost}}, ago(25 * time.Hour), true},
 		{"holds back vacuum for an hour", messages.SlotUse{HoldsXmin: true}, ago(time.Hour), true},
 		{"holds back vacuum for less", messages.SlotUse{HoldsXmin: true}, ago(59 * time.Minute), false},
 		{"the clock was set back", messages.SlotUse{}, now.Add(time.Hour), false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			tt.slot.Name = slot
-			idle := map[string]time.Time{}
+			idle := map[string]plan.IdleSlot{}
 			if !tt.idle.IsZero() {
-				idle[slot] = tt.idle
+				idle[slot] = plan.IdleSlot{Since: tt.idle, RestartLSN: 100}
 			}
 			drop, seen := plan.AbandonedSlots([]messages.SlotUse{tt.slot}, idle, p, now)
 			if got := len(drop) == 1; got != tt.want {

@@ -116,13 +116,19 @@ func (d *duty) renew(ctx context.Context, l messages.Lease) (uint64, error) {
 	d.mu.Lock()
 	rev := d.revision
 	d.mu.Unlock()
-	if rev != 0 {
-		next, err := d.lease.Renew(ctx, rev, l)
-		if err == nil || !errors.Is(err, messages.ErrLeaseLost) {
-			return next, err
-		}
+	if rev == 0 {
+		return d.lease.Campaign(ctx, l)
 	}
-	return d.lease.Campaign(ctx, l)
+	next, lost := d.lease.Renew(ctx, rev, l)
+	if !errors.Is(lost, messages.ErrLeaseLost) {
+		return next, lost
+	}
+	next, err := d.lease.Campaign(ctx, l)
+	if err != nil {
+		// That it is lost is known, whatever keeps it from being taken again.
+		return 0, fmt.Errorf("%w; take it again: %w", lost, err)
+	}
+	return next, nil
 }
 
 // off records why. A transient failure leaves the lease to run out by itself.

@@ -28,7 +28,7 @@ func (f *fakeDatabase) Identity(context.Context) (messages.Identity, error) {
 type fakeLeases struct {
 	mu                  sync.Mutex
 	revision            uint64
-	err                 error
+	err, campaignErr    error
 	campaigns, resigned int
 }
 
@@ -36,6 +36,9 @@ func (f *fakeLeases) Campaign(context.Context, messages.Lease) (uint64, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.campaigns++
+	if f.campaignErr != nil {
+		return 0, f.campaignErr
+	}
 	f.revision++
 	return f.revision, f.err
 }
@@ -175,6 +178,22 @@ func TestDutyEndsWhenTheLeaseIsLost(t *testing.T) {
 		pass(t, 3*time.Second)
 		if _, err := d.on(); !errors.Is(err, messages.ErrNotPrimary) {
 			t.Errorf("got %v, want ErrNotPrimary", err)
+		}
+	})
+}
+
+// A Campaign that is not answered is no word that the lease may be ours still.
+func TestALeaseThatIsKnownToBeLostIsNoneWhileItCannotBeTakenAgain(t *testing.T) {
+	onDuty(t, func(d *duty, _ *fakeDatabase, l *fakeLeases) {
+		set(&l.mu, func() { l.revision, l.campaignErr = 99, messages.ErrUnavailable })
+		pass(t, 2*time.Second)
+		if _, err := d.on(); !errors.Is(err, messages.ErrLeaseLost) || !errors.Is(err, messages.ErrUnavailable) {
+			t.Errorf("got %v, want off duty, and both reasons", err)
+		}
+		set(&l.mu, func() { l.campaignErr = nil })
+		pass(t, 2*time.Second)
+		if _, err := d.on(); err != nil {
+			t.Errorf("the lease can be taken again: %v", err)
 		}
 	})
 }

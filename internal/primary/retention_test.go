@@ -117,6 +117,38 @@ func TestWhatIsBeingSentIsKeptUntilTheStandbySaysThatItHasIt(t *testing.T) {
 	}
 }
 
+// A standby may live on, and its resync be dropped.
+func TestWhatADroppedResyncWasSentIsNotKeptForever(t *testing.T) {
+	n := newNode(t)
+	n.mount(t, "")
+	n.publish(t)
+	base, m := take(t, n), take(t, n)
+	root, _ := m.Dataset("")
+	n.uploads.err = errors.New("the upload died")
+	if err := ask(n, root.GUID, 0); err == nil {
+		t.Fatal("the upload succeeded")
+	}
+	n.uploads.running = []messages.StreamRecord{{To: root.GUID, Readers: []messages.NodeName{"db3"}}}
+	for _, tt := range []struct {
+		after time.Duration
+		ends  bool
+		want  string
+	}{{25 * time.Hour, false, "@#"}, {23 * time.Hour, true, "@#"}, {2 * time.Hour, true, "#"}} {
+		if tt.ends {
+			n.uploads.running = nil
+		}
+		n.clock = n.clock.Add(tt.after)
+		n.cfg.KeepBookmarks = 100
+		for range 3 {
+			take(t, n)
+		}
+		hears(t, n, "db3", base.ID)
+		if got := kept(t, n, m); got != tt.want {
+			t.Errorf("%s later, the stream has ended %v: kept %q, want %q", tt.after, tt.ends, got, tt.want)
+		}
+	}
+}
+
 func TestAnUnsentSnapshotIsNotSentWhenItCannotBeNoted(t *testing.T) {
 	n := newNode(t)
 	n.mount(t, "")

@@ -3,7 +3,6 @@ package primary
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/rs/zerolog"
 
@@ -27,7 +26,7 @@ type SlotUpkeep struct {
 	now    Clock
 	log    zerolog.Logger
 
-	idle map[string]time.Time // since when each slot is unused
+	idle map[string]plan.IdleSlot
 }
 
 // NewSlotUpkeep keeps no time but that of its own life: it is to live as long as the
@@ -61,7 +60,7 @@ func (u *SlotUpkeep) once(ctx context.Context) error {
 			continue
 		}
 		u.log.Warn().Str("slot", sl.Name).Stringer("restart_lsn", sl.RestartLSN).Bool("held_xmin", sl.HoldsXmin).
-			Time("unused_since", u.idle[sl.Name]).Msg("abandoned slot dropped")
+			Time("unused_since", u.idle[sl.Name].Since).Msg("abandoned slot dropped")
 		// One made again under this name has a time of its own.
 		delete(u.idle, sl.Name)
 	}

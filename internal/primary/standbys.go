@@ -26,9 +26,10 @@ type cursor struct {
 	// Bases are what the standby says it has, newest first.
 	Bases []messages.SnapshotID `json:"bases,omitempty"`
 	// Sent is a snapshot on its way to it. It is noted before the first byte is sent
-	// and forgotten when the standby says that it has it.
-	Sent messages.SnapshotID `json:"sent,omitempty"`
-	Seen time.Time           `json:"seen"`
+	// and forgotten when the standby says that it has it, or does not for long.
+	Sent   messages.SnapshotID `json:"sent,omitempty"`
+	SentAt time.Time           `json:"sent_at,omitzero"`
+	Seen   time.Time           `json:"seen"`
 }
 
 // mostStandbys bounds the document; a cluster has fewer.
@@ -84,13 +85,17 @@ func (s *standbys) sending(ctx context.Context, node messages.NodeName, id messa
 	c := s.of(node)
 	c.Seen = s.now().UTC()
 	if !slices.Contains(c.Bases, id) {
-		c.Sent = id
+		c.Sent, c.SentAt = id, c.Seen
 	}
 	return s.save(ctx)
 }
 
+// sentFor is how long what was sent may go on to be waited for.
+const sentFor = 24 * time.Hour
+
 // heard takes the presence records in and forgets whom nobody has seen for long.
-func (s *standbys) heard(ctx context.Context, nodes []messages.NodeStatus) error {
+// receives is whether a snapshot is being sent to a node.
+func (s *standbys) heard(ctx context.Context, nodes []messages.NodeStatus, receives func(messages.NodeName, messages.SnapshotID) bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, n := range nodes {
@@ -100,8 +105,16 @@ func (s *standbys) heard(ctx context.Context, nodes []messages.NodeStatus) error
 		c := s.of(n.Node)
 		// Its record would be gone if it were: its clock is not asked.
 		c.Bases, c.Seen = n.Bases, s.now().UTC()
-		if slices.Contains(c.Bases, c.Sent) {
+		// An earlier version did not note the time.
+		if c.SentAt.IsZero() || receives(n.Node, c.Sent) {
+			c.SentAt = c.Seen
+		}
+		// A resync that was dropped is not told of, and what a snapshot pins grows.
+		if slices.Contains(c.Bases, c.Sent) || c.Seen.Sub(c.SentAt) > sentFor {
 			c.Sent = ""
+		}
+		if c.Sent == "" {
+			c.SentAt = time.Time{}
 		}
 	}
 	s.known = slices.DeleteFunc(s.known, func(c cursor) bool {
@@ -134,7 +147,8 @@ const seenGrain = time.Hour
 // save writes what changed. The caller holds mu.
 func (s *standbys) save(ctx context.Context) error {
 	same := slices.EqualFunc(s.known, s.saved, func(a, b cursor) bool {
-		return a.Node == b.Node && a.Sent == b.Sent && slices.Equal(a.Bases, b.Bases) && a.Seen.Sub(b.Seen) < seenGrain
+		return a.Node == b.Node && a.Sent == b.Sent && slices.Equal(a.Bases, b.Bases) && a.Seen.Sub(b.Seen) < seenGrain &&
+			a.SentAt.Sub(b.SentAt) < seenGrain
 	})
 	if same {
 		return nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/pgresync/pgresync/messages"
@@ -142,6 +143,14 @@ func (s *Service) inUse(h messages.History) map[messages.GUID]bool {
 		}
 	}
 	return use
+}
+
+// sends is whether the snapshot id is being sent to node.
+func (s *Service) sends(node messages.NodeName, id messages.SnapshotID) bool {
+	m := s.cat.manifest(id)
+	return m != nil && slices.ContainsFunc(s.uploads.Streams(), func(r messages.StreamRecord) bool {
+		return slices.Contains(r.Readers, node) && slices.ContainsFunc(m.Datasets, func(d messages.ManifestDataset) bool { return d.GUID == r.To })
+	})
 }
 
 // sweepInterval is between two looks for leftovers, sweepRetry after one that failed.

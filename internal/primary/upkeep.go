@@ -36,7 +36,7 @@ func (s *Service) upkeepOnce(ctx context.Context) error {
 	// A lost update of who has what only means that it is kept a minute longer.
 	nodes, err := s.events.Nodes(ctx)
 	if err == nil {
-		err = s.standbys.heard(ctx, nodes)
+		err = s.standbys.heard(ctx, nodes, s.sends)
 	}
 	return errors.Join(err, s.cat.removeLeftovers(ctx), s.cat.refresh(ctx), s.inherit(ctx), s.prune(ctx))
 }

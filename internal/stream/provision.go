@@ -88,20 +88,28 @@ func (s *Store) ensure(ctx context.Context, want jetstream.StreamConfig, check f
 	return nil
 }
 
-// recreate makes what was lost with its server, and alters nothing. Without
-// Config.Provision it is the operator's to do.
+// recreate makes what was lost with its server, and has what another node made again
+// be enough for this one, which publishes. Without Config.Provision it is the operator's
+// to do.
 func (s *Store) recreate(ctx context.Context) error {
 	if !s.cfg.Provision {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, 4*callTimeout)
 	defer cancel()
+	checks := map[string]func(jetstream.StreamConfig) error{s.bucketStream(): s.checkBucket, s.ns.PartsStream(): s.checkParts}
 	for _, want := range []jetstream.StreamConfig{s.bucketConfig(), s.partsConfig()} {
 		h, err := s.lookOrCreate(ctx, want)
 		if err != nil {
 			return fmt.Errorf("%w: look for JetStream stream %s, or make it again: %w%s", messages.ErrUnavailable, want.Name, err, remedy(err, want))
 		}
-		s.keep(want.Name, h)
+		if !s.isAnother(want.Name, h) {
+			s.keep(want.Name, h)
+			continue
+		}
+		if err := s.ensure(ctx, want, checks[want.Name]); err != nil {
+			return fmt.Errorf("%w: %w", messages.ErrUnavailable, err)
+		}
 	}
 	return nil
 }
@@ -119,12 +127,20 @@ func (s *Store) lookOrCreate(ctx context.Context, want jetstream.StreamConfig) (
 
 // keep remembers a stream, and notices that it is not the one it was.
 func (s *Store) keep(name string, h jetstream.Stream) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if old := s.streams[name]; old != nil && !old.CachedInfo().Created.Equal(h.CachedInfo().Created) {
+	if s.isAnother(name, h) {
 		s.losses.Add(1)
 	}
-	s.streams[name] = h
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.streams[name], s.created[name] = h, h.CachedInfo().Created
+}
+
+// isAnother is whether h is not the stream that was kept under its name.
+func (s *Store) isAnother(name string, h jetstream.Stream) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	was := s.created[name]
+	return !was.IsZero() && !was.Equal(h.CachedInfo().Created)
 }
 
 // outdated tells whether what we made is not what is wanted now. More than that is no

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -31,6 +32,9 @@ type Store struct {
 
 	mu      sync.Mutex
 	streams map[string]jetstream.Stream
+	// created is of the stream of each name that was kept last. A handle's own word
+	// changes with every look at what is there now.
+	created map[string]time.Time
 }
 
 // NewStore checks cfg; it does not talk to the server. js must be on a
@@ -46,7 +50,7 @@ func NewStore(js jetstream.JetStream, cfg Config) (*Store, error) {
 	}
 	return &Store{
 		cfg: cfg, js: js, conn: js.Conn(), bulk: bulk, ns: cfg.subjects(), limit: newLimiter(cfg.RateLimit, cfg.ChunkSize),
-		streams: map[string]jetstream.Stream{},
+		streams: map[string]jetstream.Stream{}, created: map[string]time.Time{},
 	}, nil
 }
 

@@ -272,6 +272,49 @@ func TestNobodyWaitsForAJetStreamThatDoesNotAnswer(t *testing.T) {
 	}
 }
 
+// Any node makes again what a server lost, and what is known of it by looking at it
+// since is of the new one.
+func TestWhatAnotherNodeMadeAgainIsALossAndIsRaised(t *testing.T) {
+	js := natstest.Run(t).JetStream(t, ConnectOptions()...)
+	node := func(bucket int64) *Store {
+		s, err := NewStore(js, Config{Cluster: "main", PartSize: 64 << 10, Window: 256 << 10, MaxBucket: bucket, Provision: true})
+		if err == nil {
+			err = s.Provision(t.Context())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	s := node(64 << 20)
+	for _, name := range []string{s.bucketStream(), s.ns.PartsStream()} {
+		if err := js.DeleteStream(t.Context(), name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	node(32 << 20)
+	for _, name := range []string{s.bucketStream(), s.ns.PartsStream()} {
+		if _, err := s.counts(t.Context(), name, ">"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 {
+		if err := s.recreate(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := s.losses.Load(); got != 2 {
+			t.Errorf("%d losses are counted, want one of each stream", got)
+		}
+	}
+	h, err := js.Stream(t.Context(), s.bucketStream())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := h.CachedInfo().Config.MaxBytes; got != 64<<20 {
+		t.Errorf("the bucket takes %d bytes, want as many as the publisher is configured for", got)
+	}
+}
+
 // An upload that waits for room seems to wait for its readers.
 func TestAPurgeThatDoesNotSucceedIsGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
