@@ -11,12 +11,15 @@ GO ?= go
 TOOLS ?= $(CURDIR)/.tools
 # Where the lab leaves what its tests wrote.
 ARTIFACTS ?= $(CURDIR)/.lab-artifacts
-# Options of every machine of the lab; lab/run --help lists them.
-LAB_FLAGS ?= --cpus 2 --mem 6144
+# Processors of a machine of the lab, and options of every one; lab/run --help lists them.
+LAB_CPUS ?= 2
+LAB_FLAGS ?= --cpus $(LAB_CPUS) --mem 6144
 # Seconds until a test in the lab is ended.
 LAB_TIMEOUT ?= 4500
 # Machines of the lab at the same time, each with the memory of LAB_FLAGS: two where there is room for them.
 LAB_JOBS ?= $(shell awk '/^MemAvailable/ {if ($$2 > 15000000) print 2; else print 1}' /proc/meminfo)
+# Processors of each of them: where two emulated ones wait for one of ours they hold each other's locks meanwhile, and get less done than one.
+LAB_SHARE ?= $(shell nproc | awk '{n = int($$1 / $(LAB_JOBS)); print (n < 1 ? 1 : n > 2 ? 2 : n)}')
 # Which of the lab's tests to run, a regular expression.
 RUN ?= .
 FUZZTIME ?= 10s
@@ -245,7 +248,7 @@ test-shown: lab-binaries ## a cluster in the lab, looked at from here: its page 
 # What is not among these (test-host, test-modes, test-cures, ...) is named in CONTRIBUTING.md: all of it takes an emulated machine hours.
 .PHONY: test-lab
 test-lab: ## what needs ZFS, in the lab: a machine with real OpenZFS
-	$(MAKE) --jobs $(LAB_JOBS) ROUNDS=3 test-e2e test-failover test-privileges test-zfs test-compose test-layouts
+	$(MAKE) --jobs $(LAB_JOBS) LAB_CPUS=$(LAB_SHARE) ROUNDS=3 test-e2e test-failover test-privileges test-zfs test-compose test-layouts
 
 .PHONY: test
 test: ## everything that docs/security.md builds on, and more
