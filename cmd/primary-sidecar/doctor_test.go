@@ -18,9 +18,9 @@ import (
 )
 
 // site is a node with a real PostgreSQL, a real NATS and a fake ZFS.
-func site(t *testing.T, props []string, pg pgtest.Options, role string, change ...func(*natsserver.Options)) *pgtest.Cluster {
+func site(t *testing.T, props []string, pg pgtest.Options, role string, change ...func(*natsserver.Options)) {
 	t.Helper()
-	return siteOn(t, zfstest.Fake(t), props, pg, role, change...)
+	siteOn(t, zfstest.Fake(t), props, pg, role, change...)
 }
 
 func siteOn(t *testing.T, zfs *zfstest.Env, props []string, pg pgtest.Options, role string, change ...func(*natsserver.Options)) *pgtest.Cluster {
