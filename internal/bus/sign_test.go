@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -199,8 +200,12 @@ func TestALeaseOfAnotherClusterIsRefused(t *testing.T) {
 	if err := nc.Publish("$KV.pgresync-other.lease", body); err != nil || nc.Flush() != nil {
 		t.Fatal(err)
 	}
-	_, _, err = other.Lease(t.Context())
-	wantErr(t, err, messages.ErrUntrusted)
+	natstest.Eventually(t, patience, "the lease to be stored, and refused", func() error {
+		if _, _, err := other.Lease(t.Context()); !errors.Is(err, messages.ErrUntrusted) {
+			return fmt.Errorf("got %v, want ErrUntrusted", err)
+		}
+		return nil
+	})
 }
 
 func TestSignedTriggersAreObeyedOnceAndOthersDropped(t *testing.T) {
@@ -274,6 +279,7 @@ func TestForgedManifestsAreDropped(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		return b.Events(ctx, names.EventsOf(messages.EventSnapshotReady), "db2-events", func(_ context.Context, e messages.Event) error { got <- e; return nil })
 	})
+	idle(t, s, "db2-events") // what was published before it listens it does not hear
 	for _, by := range []*messages.Signer{nil, signer(t), good} {
 		e := messages.Event{
 			V: 1, ID: messages.NewMessageID(time.Now()), Type: messages.EventSnapshotReady, Cluster: "main", Node: "db1",
