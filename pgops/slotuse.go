@@ -36,7 +36,7 @@ func use(ctx context.Context, c *pgx.Conn, s *messages.SlotUse) error {
 	if err != nil {
 		return err
 	}
-	// Since 17 the server remembers it across restarts.
+	// The server has a word on it since 17, and begins it anew when it starts.
 	inactive := "NULL::timestamptz"
 	if version >= 17 {
 		inactive = "inactive_since"
