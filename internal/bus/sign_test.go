@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -202,7 +201,7 @@ func TestALeaseOfAnotherClusterIsRefused(t *testing.T) {
 	}
 	natstest.Eventually(t, patience, "the lease to be stored, and refused", func() error {
 		if _, _, err := other.Lease(t.Context()); !errors.Is(err, messages.ErrUntrusted) {
-			return fmt.Errorf("got %v, want ErrUntrusted", err)
+			return errors.Join(errors.New("it is not refused as untrusted"), err)
 		}
 		return nil
 	})
