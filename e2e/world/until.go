@@ -37,5 +37,5 @@ func Until(ctx context.Context, what string, limit time.Duration, check func(ctx
 // pauseAfter has looks take a quarter of the time at most: each may be a process or
 // two, which in an emulated machine is work that what is waited for has to wait for.
 func pauseAfter(took time.Duration) time.Duration {
-	return min(max(3*took, 100*time.Millisecond), 2*time.Second)
+	return min(max(3*took, 100*time.Millisecond), 15*time.Second)
 }
