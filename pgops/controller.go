@@ -152,16 +152,22 @@ func (s *Server) isNotOurs(c claim) error {
 // isNotOfOurUser is what an unprivileged process can tell of another user's. Root's says
 // nothing: a service manager's child is that at first.
 func (s *Server) isNotOfOurUser(c claim, process string) error {
-	dir, err := os.Stat(s.options.DataDir)
-	if err != nil {
-		return nil //nolint:nilerr // no data directory: nothing to compare with
-	}
-	info, err := os.Stat(process)
-	if err != nil || ownerOf(info) == 0 || byOwner(process, dir) != strangers {
-		return nil //nolint:nilerr // it ended meanwhile
+	// No data directory: nothing to compare with. No process: it ended meanwhile.
+	ours, known := ownerAt(s.options.DataDir)
+	theirs, lives := ownerAt(process)
+	if !known || !lives || theirs == 0 || theirs == ours {
+		return nil
 	}
 	return fmt.Errorf("%w: %s runs process %d as user id %d, and %s belongs to user id %d; it is left alone",
-		messages.ErrRefused, s.control, c.pid, ownerOf(info), s.options.DataDir, ownerOf(dir))
+		messages.ErrRefused, s.control, c.pid, theirs, s.options.DataDir, ours)
+}
+
+func ownerAt(path string) (uid int, ok bool) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0, false
+	}
+	return ownerOf(info), true
 }
 
 func (s *Server) startedByOthers(pid int) error {

@@ -58,9 +58,7 @@ func (s *Service) clearFor(ctx context.Context, l live) error {
 func (s *Service) discardOld(ctx context.Context) (resync.Event, error) {
 	old, err := s.readTree(ctx, s.cfg.old())
 	if err != nil {
-		// Nothing went for it, and the way back finds out what went before.
-		s.later(func(n *resync.Journal) { n.Error = fmt.Sprintf("discard: %s", err) })
-		return resync.EventKept, nil //nolint:nilerr // it is in the journal
+		return s.discardsNothing(err), nil
 	}
 	if old.exists() {
 		if err := s.destroyOld(ctx, old); err != nil {
@@ -75,6 +73,13 @@ func (s *Service) discardOld(ctx context.Context) (resync.Event, error) {
 		return "", fmt.Errorf("discard: %w", err)
 	}
 	return resync.EventDiscarded, nil
+}
+
+// discardsNothing goes back: nothing went for the old copy, and the way back finds out
+// what went before. The journal has the reason.
+func (s *Service) discardsNothing(err error) resync.Event {
+	s.later(func(n *resync.Journal) { n.Error = fmt.Sprintf("discard: %s", err) })
+	return resync.EventKept
 }
 
 // destroyOld checks once more, right before, what may not go.

@@ -260,8 +260,8 @@ func TestAPromotionDuringTheLastQuestionsIsSeen(t *testing.T) {
 	}
 }
 
-// The whole way. One that comes later still is
-// found out when PostgreSQL is down, and it is started again as what it was.
+// The whole way. One that comes later still is found out when PostgreSQL is down, and
+// it is started again as what it was.
 func TestAPromotionDuringTheStopIsSeen(t *testing.T) {
 	for _, at := range []string{"ask the publisher for facts", "stop PostgreSQL"} {
 		t.Run(at, func(t *testing.T) {
