@@ -11,20 +11,18 @@ import (
 // nothing travels; one that was a primary of its own for a while, on the very same
 // timeline, is found by its log, replaced by an increment, and kept.
 func TestCures(t *testing.T) {
+	failures := sayAgain(t)
 	s := newPair(t, world.Options{})
 	must(t, s.db1.InitPrimary(t.Context()))
 	must(t, s.db1.Fill(t.Context(), scale, 4<<20))
 	s.startPrimary(t, nil)
 	s.secondary[s.db2] = s.sidecar(t, s.db2, world.Secondary, nil)
 	s.until(t, s.db2, 0, patience, "proof", proven)
-	for _, p := range []struct {
-		name string
-		test func(t part)
-	}{
+	for _, p := range []step{
 		{"damaged data is replaced without a transfer", s.damagedIsReplacedWithoutATransfer},
 		{"another log on the same timeline is found", s.anotherLogIsFound},
 	} {
-		t.Run(p.name, func(t *testing.T) { p.test(part{t}) })
+		failures.run(t, p)
 	}
 }
 

@@ -23,6 +23,7 @@ type failover struct {
 // TestFailover hands the primary's role to and fro five times under load. The node
 // that loses it comes back by an increment each time, and nothing piles up.
 func TestFailover(t *testing.T) {
+	failures := sayAgain(t)
 	f := newFailover(t)
 	for i, r := range []struct {
 		name     string
@@ -37,14 +38,14 @@ func TestFailover(t *testing.T) {
 		{"and back", f.db1, true, "auto", false},
 		{"and forth", f.db2, true, "auto", false},
 	} {
-		if !t.Run(fmt.Sprintf("round %d: %s", i+1, r.name), func(t *testing.T) {
+		if !failures.run(t, step{fmt.Sprintf("round %d: %s", i+1, r.name), func(t part) {
 			f.policy(t, f.now, r.rejoin)
 			f.round(t, r.to, r.crash, r.attended)
-		}) {
+		}}) {
 			t.FailNow() // the next round has nothing to stand on
 		}
 	}
-	t.Run("a standby that only followed still has its base", f.oldBaseServes)
+	failures.run(t, step{"a standby that only followed still has its base", f.oldBaseServes})
 }
 
 func newFailover(t *testing.T) *failover {
@@ -147,7 +148,7 @@ func (f *failover) well(t testing.TB) {
 }
 
 // round makes a primary of to while the present one goes on writing, or crashed.
-func (f *failover) round(t *testing.T, to *world.Node, crash, attended bool) {
+func (f *failover) round(t part, to *world.Node, crash, attended bool) {
 	t.Helper()
 	old := f.now
 	marks := map[*world.Node]int{}
@@ -184,7 +185,7 @@ func (f *failover) round(t *testing.T, to *world.Node, crash, attended bool) {
 }
 
 // deposedSaysWhy: of two that think they are the publisher only one publishes.
-func (f *failover) deposedSaysWhy(t *testing.T, old *world.Node, mark int) {
+func (f *failover) deposedSaysWhy(t part, old *world.Node, mark int) {
 	t.Helper()
 	must(t, world.Until(t.Context(), old.Name+" to say why it does not publish", patience, func(context.Context) (bool, string) {
 		for _, l := range old.Logged(world.Primary, mark, "off duty") {
@@ -197,7 +198,7 @@ func (f *failover) deposedSaysWhy(t *testing.T, old *world.Node, mark int) {
 	}))
 }
 
-func (f *failover) deposedIsLeftAlone(t *testing.T, old *world.Node, mark int) {
+func (f *failover) deposedIsLeftAlone(t part, old *world.Node, mark int) {
 	t.Helper()
 	v := f.until(t, old, mark, patience, "the report of a deposed primary", func(l world.Line) bool {
 		return l.Message == "verdict" && l.Str("verdict") == "needs-operator" && l.Str("reason") == "promoted"
@@ -211,7 +212,7 @@ func (f *failover) deposedIsLeftAlone(t *testing.T, old *world.Node, mark int) {
 
 // thirdFollowed: the standby that was not promoted needs no copy, or an increment
 // if it had followed the deposed primary beyond the fork.
-func (f *failover) thirdFollowed(t *testing.T, old *world.Node, marks map[*world.Node]int) {
+func (f *failover) thirdFollowed(t part, old *world.Node, marks map[*world.Node]int) {
 	t.Helper()
 	for _, n := range f.others() {
 		if n == old {
@@ -225,7 +226,7 @@ func (f *failover) thirdFollowed(t *testing.T, old *world.Node, marks map[*world
 	}
 }
 
-func (f *failover) divergedIsKeptUntilItsOperatorLetsGo(t *testing.T, old *world.Node, guid string) {
+func (f *failover) divergedIsKeptUntilItsOperatorLetsGo(t part, old *world.Node, guid string) {
 	t.Helper()
 	var kept []string
 	must(t, world.Until(t.Context(), "the diverged data of "+old.Name, patience, func(ctx context.Context) (bool, string) {
@@ -255,7 +256,7 @@ func letGo(ctx context.Context, n *world.Node) error {
 
 // nothingPilesUp: a lineage has one branch of two datasets, and the versions that
 // are kept are bounded.
-func (f *failover) nothingPilesUp(t *testing.T) {
+func (f *failover) nothingPilesUp(t part) {
 	t.Helper()
 	for _, n := range f.w.Nodes() {
 		must(t, world.Until(t.Context(), "order on "+n.Name, patience, func(ctx context.Context) (bool, string) {
@@ -275,7 +276,7 @@ func (f *failover) nothingPilesUp(t *testing.T) {
 
 // oldBaseServes: five rounds later, a standby that was never resynced since its
 // seed still finds what it has in common with the primary of the day.
-func (f *failover) oldBaseServes(t *testing.T) {
+func (f *failover) oldBaseServes(t part) {
 	m := mark(f.db3)
 	began := time.Now()
 	f.trigger(t, f.db3, "")

@@ -67,7 +67,7 @@ func (s *stage) secondaryKilledMidReceive(t part) {
 
 func (s *stage) secondaryKilledInTheSwitch(t part) {
 	for _, at := range []string{"stopping", "switching", "starting", "proving"} {
-		t.Run(at, func(t *testing.T) {
+		t.Run(at, func(t part) {
 			s.ready(t)
 			m := s.trigger(t, s.db2, "")
 			s.until(t, s.db2, m, patience, "the phase "+at, entered(at))

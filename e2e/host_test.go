@@ -13,6 +13,7 @@ import (
 // TestHost is about what is peculiar to a standby's host: where the configuration
 // lies, who starts and stops PostgreSQL, who is told, who is in the way.
 func TestHost(t *testing.T) {
+	failures := sayAgain(t)
 	s := newPair(t, world.Options{})
 	must(t, s.db1.InitPrimary(t.Context()))
 	must(t, s.db1.StopServer(t.Context()))
@@ -20,17 +21,14 @@ func TestHost(t *testing.T) {
 	must(t, s.db1.StartServer(t.Context()))
 	must(t, s.db1.Fill(t.Context(), scale, 4<<20))
 	s.startPrimary(t, nil)
-	for _, p := range []struct {
-		name string
-		test func(t part)
-	}{
+	for _, p := range []step{
 		{"without its configuration nothing is stopped and nothing started", s.withoutConfiguration},
 		{"a seed starts with the configuration of the host", s.withConfiguration},
 		{"three commands start and stop it, and hooks are run", s.byCommands},
 		{"somebody in the data directory is named before anything is stopped", s.somebodyInTheWay},
 		{"received data is kept fresh while all is well", s.tracks},
 	} {
-		if !t.Run(p.name, func(t *testing.T) { p.test(part{t}) }) {
+		if !failures.run(t, p) {
 			t.FailNow() // the next part has nothing to stand on
 		}
 	}

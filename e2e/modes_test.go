@@ -14,16 +14,14 @@ import (
 // TestModes is about a standby whose pool has no room for what comes beside the
 // broken live copy.
 func TestModes(t *testing.T) {
+	failures := sayAgain(t)
 	s := newModes(t)
-	for _, p := range []struct {
-		name string
-		test func(t part)
-	}{
+	for _, p := range []step{
 		{"side by side, it asks for its operator and keeps what it has", s.sideBySideAsks},
 		{"in place, the live copy goes and an increment fits", s.inPlaceFits},
 		{"discard-broken, a whole seed fits", s.discardBrokenFits},
 	} {
-		if !t.Run(p.name, func(t *testing.T) { p.test(part{t}) }) {
+		if !failures.run(t, p) {
 			t.FailNow() // the next part has nothing to stand on
 		}
 	}

@@ -40,11 +40,9 @@ type privileged struct {
 // TestPrivileges sets both sidecars up by the commands of docs/unprivileged.md,
 // resyncs a standby, and tries what must not be possible.
 func TestPrivileges(t *testing.T) {
+	failures := sayAgain(t)
 	p := newPrivileged(t)
-	for _, step := range []struct {
-		name string
-		test func(t part)
-	}{
+	for _, step := range []step{
 		{"the commands of the page are enough, and doctor agrees", p.documentedCommands},
 		{"keys are made, pinned and demanded", p.keys},
 		{"a seed and an increment", p.seedAndIncrement},
@@ -54,7 +52,7 @@ func TestPrivileges(t *testing.T) {
 		{"PostgreSQL refuses what is not granted", p.postgresRefuses},
 		{"what destroy cannot be kept from ends at the live datasets", p.liveSurvivesDestroy},
 	} {
-		if !t.Run(step.name, func(t *testing.T) { step.test(part{t}) }) {
+		if !failures.run(t, step) {
 			t.Logf("%q failed; what follows may fail because of it", step.name)
 		}
 	}

@@ -2,17 +2,12 @@ package e2e
 
 import "testing"
 
-// part is what a part of TestPromises has: a type of its own tells parts from helpers.
-type part struct{ *testing.T }
-
 // TestPromises runs in the order of the list, in one world; each part also runs
 // alone, on a world that ready has brought into order.
 func TestPromises(t *testing.T) {
+	failures := sayAgain(t)
 	s := newStage(t)
-	for _, p := range []struct {
-		name string
-		test func(t part)
-	}{
+	for _, p := range []step{
 		{"two standbys are seeded at once from one upload", s.seedsTwoFromOneUpload},
 		{"children and tablespace come along and the WAL does not", s.layoutIsRebuilt},
 		{"a trigger by the stock command moves an increment while reads are served", s.triggerMovesAnIncrement},
@@ -32,7 +27,7 @@ func TestPromises(t *testing.T) {
 		{"a foreign snapshot of the live copy survives", s.foreignSnapshotOfTheLiveCopySurvives},
 		{"foreign datasets and snapshots are untouched", s.foreignIsUntouched},
 	} {
-		if !t.Run(p.name, func(t *testing.T) { p.test(part{t}) }) {
+		if !failures.run(t, p) {
 			t.Logf("%q failed; what follows may fail because of it", p.name)
 		}
 	}

@@ -20,11 +20,9 @@ import (
 // TestSeparation runs a standby's sidecar whose privileges are separated, has it do
 // all that it is there for, and asks its privileged part for what it must not do.
 func TestSeparation(t *testing.T) {
+	failures := sayAgain(t)
 	s := newSeparated(t)
-	for _, step := range []struct {
-		name string
-		test func(t part)
-	}{
+	for _, step := range []step{
 		{"a seed", s.seeds},
 		{"the part that is connected has no privileges", s.isUnprivileged},
 		{"doctor separates, too, and is content", s.doctor},
@@ -34,7 +32,7 @@ func TestSeparation(t *testing.T) {
 		{"the old copy serves again when PostgreSQL refuses to start", s.reverts},
 		{"neither it nor its privileged part touches what is not ours", s.refusesForeign},
 	} {
-		if !t.Run(step.name, func(t *testing.T) { step.test(part{t}) }) {
+		if !failures.run(t, step) {
 			t.Fatalf("%q failed", step.name)
 		}
 	}
