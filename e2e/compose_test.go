@@ -29,7 +29,7 @@ func TestCompose(t *testing.T) {
 	c := &compose{bin: bin, out: out}
 	c.startDocker(t)
 	c.importImage(t)
-	t.Cleanup(func() { c.compose(t, time.Minute*2, "down", "--timeout", "60") })
+	t.Cleanup(func() { c.compose(t, patience, "down", "--timeout", "60") })
 	t.Cleanup(func() { c.keepLogs(t) })
 	// As docker-compose.test.yml says; a standby is healthy when it streams.
 	c.compose(t, 20*time.Minute, "up", "--detach", "--no-build", "--wait")
@@ -37,7 +37,10 @@ func TestCompose(t *testing.T) {
 		c.hasRows(t, node)
 	}
 	before := c.proven(t, "standby1")
-	c.compose(t, time.Minute, "exec", "-T", "nats", "nats", "pub", "pgresync.main.trigger.resync.standby1", "")
+	must(t, world.Until(t.Context(), "the trigger to be published", patience, func(context.Context) (bool, string) {
+		_, err := c.run(patience, "exec", "-T", "nats", "nats", "pub", "pgresync.main.trigger.resync.standby1", "")
+		return err == nil, fmt.Sprint(err)
+	}))
 	must(t, world.Until(t.Context(), "standby1 to be resynced by a trigger", patience, func(context.Context) (bool, string) {
 		return c.proven(t, "standby1") > before, ""
 	}))
@@ -54,29 +57,35 @@ func (c *compose) command(ctx context.Context, argv ...string) *exec.Cmd {
 	return cmd
 }
 
-// compose runs docker-compose within limit, and returns what it printed. The test
-// ends when it fails.
-func (c *compose) compose(t testing.TB, limit time.Duration, args ...string) string {
-	t.Helper()
+// run runs docker-compose within limit, and returns what it printed.
+func (c *compose) run(limit time.Duration, args ...string) (string, error) {
 	// Not the test's context: it is done when the clean-up runs.
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	argv := append([]string{"docker-compose", "--ansi", "never", "-f", c.file()}, args...)
 	text, err := c.command(ctx, argv...).CombinedOutput()
 	if err != nil {
-		t.Fatalf("%s: %v\n%s", strings.Join(argv, " "), err, text)
+		return "", fmt.Errorf("%s: %w\n%s", strings.Join(argv, " "), err, text)
 	}
-	return string(text)
+	return string(text), nil
+}
+
+// compose is run, and the end of the test when it fails.
+func (c *compose) compose(t testing.TB, limit time.Duration, args ...string) string {
+	t.Helper()
+	text, err := c.run(limit, args...)
+	must(t, err)
+	return text
 }
 
 // keepLogs leaves what the containers printed among the artifacts, and shows the
 // end of it after a failure.
 func (c *compose) keepLogs(t testing.TB) {
 	t.Helper()
-	text := c.compose(t, time.Minute, "logs", "--no-color", "--timestamps")
+	text := c.compose(t, patience, "logs", "--no-color", "--timestamps")
 	must(t, os.WriteFile(filepath.Join(c.out, "compose.log"), []byte(text), 0o644))
 	if t.Failed() {
-		t.Logf("%s\n%s", c.compose(t, time.Minute, "ps", "--all"), text[max(0, len(text)-20000):])
+		t.Logf("%s\n%s", c.compose(t, patience, "ps", "--all"), text[max(0, len(text)-20000):])
 	}
 }
 
@@ -94,7 +103,7 @@ func (c *compose) startDocker(t testing.TB) {
 		_ = cmd.Wait() // it was told to end
 		_ = log.Close()
 	})
-	must(t, world.Until(t.Context(), "dockerd to answer", 2*time.Minute, func(ctx context.Context) (bool, string) {
+	must(t, world.Until(t.Context(), "dockerd to answer", patience, func(ctx context.Context) (bool, string) {
 		err := c.docker(ctx, http.MethodGet, "/_ping", nil)
 		return err == nil, fmt.Sprint(err)
 	}))
@@ -138,7 +147,7 @@ tar -c -C / --exclude=usr/lib/modules --exclude=usr/share/doc --exclude='usr/lib
   --exclude='usr/sbin/dockerd' --exclude='usr/bin/containerd*' --exclude='usr/libexec/docker' --exclude='usr/sbin/runc' --exclude='usr/bin/runc' \
   --exclude=usr/src --exclude=usr/local --exclude=usr/lib/gcc --exclude='usr/lib/firmware' \
   bin sbin lib lib64 usr etc -C "$stage" compose tmp run proc sys dev srv root var`
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
 	tar := c.command(ctx, "bash", "-c", script, "image", c.bin)
 	var complaints strings.Builder
@@ -156,7 +165,7 @@ tar -c -C / --exclude=usr/lib/modules --exclude=usr/share/doc --exclude='usr/lib
 // hasRows checks that the node answers with the primary's rows.
 func (c *compose) hasRows(t testing.TB, node string) {
 	t.Helper()
-	got := c.compose(t, time.Minute, "exec", "-T", node, "psql", "-h", "/run/postgresql", "-U", "postgres", "-Atqc", "SELECT count(*) FROM rows")
+	got := c.compose(t, patience, "exec", "-T", node, "psql", "-h", "/run/postgresql", "-U", "postgres", "-Atqc", "SELECT count(*) FROM rows")
 	if got = strings.TrimSpace(got); got != "20000" {
 		t.Errorf("%s has %q rows, want 20000", node, got)
 	}
@@ -165,5 +174,5 @@ func (c *compose) hasRows(t testing.TB, node string) {
 // proven counts the resyncs of a node that went well.
 func (c *compose) proven(t testing.TB, node string) int {
 	t.Helper()
-	return strings.Count(c.compose(t, time.Minute, "logs", "--no-color", node), `"on":"proven"`)
+	return strings.Count(c.compose(t, patience, "logs", "--no-color", node), `"on":"proven"`)
 }

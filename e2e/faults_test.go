@@ -8,7 +8,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/pgresync/pgresync/e2e/world"
 	"github.com/pgresync/pgresync/internal/progtest"
@@ -107,12 +106,12 @@ exec zfs "$@"
 		t.Error("no backup session, though the bracket is open: the test does not test what it should")
 	}
 	s.primary.Kill9()
-	must(t, world.Until(t.Context(), "the end of the backup mode", time.Minute, func(ctx context.Context) (bool, string) {
+	must(t, world.Until(t.Context(), "the end of the backup mode", patience, func(ctx context.Context) (bool, string) {
 		got, err := s.db1.SQL(ctx, backups)
 		return err == nil && got == "0", fmt.Sprint(got, err)
 	}))
 	must(t, os.Remove(hold))
-	must(t, world.Until(t.Context(), "the orphaned snapshot", time.Minute, func(ctx context.Context) (bool, string) {
+	must(t, world.Until(t.Context(), "the orphaned snapshot", patience, func(ctx context.Context) (bool, string) {
 		got, err := s.db1.Run(ctx, "zfs", "get", "-H", "-r", "-t", "snapshot", "-o", "name,value", "pgresync:state", s.db1.Live())
 		return strings.Contains(got, "bracketing"), fmt.Sprint(got, err)
 	}))
@@ -127,14 +126,18 @@ exec zfs "$@"
 // open, and PostgreSQL leaves the mode when that session ends.
 const backups = "select count(*) from pg_stat_activity where application_name = 'pgresync'"
 
+// nothingIncomplete waits until all snapshots are complete: one may just be taken.
 func (s *stage) nothingIncomplete(t testing.TB) {
 	t.Helper()
-	got := run(t, s.db1, "zfs", "get", "-H", "-t", "snapshot", "-d", "1", "-o", "name,value", "pgresync:state", s.db1.Live())
-	for line := range strings.SplitSeq(got, "\n") {
-		if name, state, _ := strings.Cut(line, "\t"); strings.Contains(name, "@pgresync-") && state != "complete" {
-			t.Errorf("snapshot %s is %s", name, state)
+	must(t, world.Until(t.Context(), "all snapshots to be complete", patience, func(ctx context.Context) (bool, string) {
+		got, err := s.db1.Run(ctx, "zfs", "get", "-H", "-t", "snapshot", "-d", "1", "-o", "name,value", "pgresync:state", s.db1.Live())
+		for line := range strings.SplitSeq(got, "\n") {
+			if name, state, _ := strings.Cut(line, "\t"); strings.Contains(name, "@pgresync-") && state != "complete" {
+				return false, name + " is " + state
+			}
 		}
-	}
+		return err == nil, fmt.Sprint(err)
+	}))
 }
 
 func (s *stage) primaryKilledInTheUpload(t part) {

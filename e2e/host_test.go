@@ -5,7 +5,6 @@ import (
 	"maps"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/pgresync/pgresync/e2e/world"
 )
@@ -97,7 +96,7 @@ func (s *stage) byCommands(t part) {
 	} {
 		facts := ""
 		// The hook is run behind the line that says that it is idle.
-		must(t, world.Until(t.Context(), "the facts of hook "+hook, time.Minute, func(ctx context.Context) (bool, string) {
+		must(t, world.Until(t.Context(), "the facts of hook "+hook, patience, func(ctx context.Context) (bool, string) {
 			facts, err = s.db2.Run(ctx, "cat", "/run/postgresql/lab-hook-"+hook+".facts")
 			return err == nil && facts != "", facts
 		}))

@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/pgresync/pgresync/e2e/world"
 )
@@ -91,7 +90,7 @@ func (s *stage) cutOff(t testing.TB) {
 	if _, err := s.db2.Run(t.Context(), "zfs", "create", "-o", "mountpoint=none", ballast); err != nil {
 		run(t, s.db2, "zfs", "set", "refreservation=none", ballast)
 	}
-	must(t, world.Until(t.Context(), "a full pool", time.Minute, func(ctx context.Context) (bool, string) {
+	must(t, world.Until(t.Context(), "a full pool", patience, func(ctx context.Context) (bool, string) {
 		got, err := s.db2.Run(ctx, "zfs", "get", "-Hp", "-o", "value", "available", s.db2.Pool())
 		if err != nil {
 			return false, err.Error()

@@ -103,7 +103,7 @@ func (s *stage) divergedDataIsKept(t part) {
 	s.ready(t)
 	m := mark(s.db3)
 	sql(t, s.db3, "select pg_promote()")
-	must(t, world.Until(t.Context(), "the promotion of db3", time.Minute, func(ctx context.Context) (bool, string) {
+	must(t, world.Until(t.Context(), "the promotion of db3", patience, func(ctx context.Context) (bool, string) {
 		got, err := s.db3.SQL(ctx, "select pg_is_in_recovery()")
 		return err == nil && got == "f", fmt.Sprint(got, err)
 	}))

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/pgresync/pgresync/e2e/world"
 )
@@ -118,7 +117,7 @@ func (s *separated) child(t testing.TB) int {
 	t.Helper()
 	parent := s.secondary[s.db2].PID()
 	found := 0
-	must(t, world.Until(t.Context(), "the unprivileged part", time.Minute, func(context.Context) (bool, string) {
+	must(t, world.Until(t.Context(), "the unprivileged part", patience, func(context.Context) (bool, string) {
 		tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", parent))
 		for _, task := range tasks {
 			b, _ := os.ReadFile(task)
@@ -244,7 +243,7 @@ func (s *separated) goesOnAfterChildsDeath(t part) {
 	m := s.trigger(t, s.db2, "")
 	s.until(t, s.db2, m, patience, "the start", entered("starting"))
 	must(t, syscall.Kill(pid, syscall.SIGKILL))
-	must(t, world.Until(t.Context(), "the end of the privileged part", time.Minute, func(context.Context) (bool, string) {
+	must(t, world.Until(t.Context(), "the end of the privileged part", patience, func(context.Context) (bool, string) {
 		return !s.secondary[s.db2].Running(), s.secondary[s.db2].String()
 	}))
 	s.begin(t, nil)
@@ -304,7 +303,7 @@ func (s *separated) refusesForeign(t part) {
 		}
 		m := mark(s.db2)
 		s.ask(t, argv)
-		l := s.until(t, s.db2, m, time.Minute, "the refusal of "+strings.Join(argv, " "), func(l world.Line) bool {
+		l := s.until(t, s.db2, m, patience, "the refusal of "+strings.Join(argv, " "), func(l world.Line) bool {
 			return l.Message == "refused to the unprivileged part"
 		})
 		refused = append(refused, l.Str("command")+": "+l.Str("error"))

@@ -28,7 +28,7 @@ type follower struct {
 // follow connects to the broker, which comes up with the primary sidecar.
 func follow(ctx context.Context, say *narrator) (*follower, error) {
 	f := &follower{say: say, told: map[string]uint64{}}
-	err := world.Until(ctx, "the broker", time.Minute, func(context.Context) (bool, string) {
+	err := world.Until(ctx, "the broker", patience, func(context.Context) (bool, string) {
 		var err error
 		f.nc, err = nats.Connect(world.NATSURL, nats.MaxReconnects(-1))
 		return err == nil, fmt.Sprint(err)

@@ -62,7 +62,7 @@ func killPostmaster(ctx context.Context, r *Rig, at point) error {
 	if len(before) == 0 && !starts(at.row) {
 		return errNothingThere
 	}
-	return world.Until(ctx, "a postmaster to kill", time.Minute, func(context.Context) (bool, string) {
+	return world.Until(ctx, "a postmaster to kill", patience, func(context.Context) (bool, string) {
 		pids, err := r.Standby.Postmasters()
 		if err != nil || len(pids) == 0 {
 			return false, fmt.Sprint(err)
@@ -89,7 +89,7 @@ func killBackend(ctx context.Context, r *Rig, at point) error {
 	if len(before) == 0 && !starts(at.row) {
 		return errNothingThere
 	}
-	return world.Until(ctx, "a backend to kill", time.Minute, func(ctx context.Context) (bool, string) {
+	return world.Until(ctx, "a backend to kill", patience, func(ctx context.Context) (bool, string) {
 		out, err := r.Standby.SQL(ctx, children)
 		if err != nil || out == "" {
 			return false, fmt.Sprint(err)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
-	"time"
 )
 
 // brokerURL is where a broker of its own listens: beside the bridge, so that no
@@ -31,7 +30,7 @@ func (w *World) startBroker(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return Until(ctx, "the broker", 5*time.Minute, func(ctx context.Context) (bool, string) {
+	return Until(ctx, "the broker", patience, func(ctx context.Context) (bool, string) {
 		c, err := (&net.Dialer{}).DialContext(ctx, "tcp", net.JoinHostPort(brokerHost, "4222"))
 		if err != nil {
 			return false, fmt.Sprint(p, err)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"time"
 )
 
 // Promote makes a primary of a standby, as anybody might.
@@ -12,7 +11,7 @@ func (n *Node) Promote(ctx context.Context) error {
 	if _, err := n.SQL(ctx, "select pg_promote()"); err != nil {
 		return err
 	}
-	return Until(ctx, "the promotion of "+n.Name, time.Minute, func(ctx context.Context) (bool, string) {
+	return Until(ctx, "the promotion of "+n.Name, patience, func(ctx context.Context) (bool, string) {
 		got, err := n.SQL(ctx, "select pg_is_in_recovery()")
 		return err == nil && got == "f", fmt.Sprint(got, err)
 	})

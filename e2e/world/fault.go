@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 )
 
 // Unplug cuts the node's network off; Plug restores it.
@@ -34,7 +33,7 @@ func (n *Node) Unthrottle(ctx context.Context) error {
 // it sig.
 func (n *Node) Signal(ctx context.Context, sig syscall.Signal, argv ...string) error {
 	what := fmt.Sprintf("a process %q on %s", strings.Join(argv, " "), n.Name)
-	return Until(ctx, what, time.Minute, func(context.Context) (bool, string) {
+	return Until(ctx, what, patience, func(context.Context) (bool, string) {
 		pids, err := n.Find(argv...)
 		if err != nil || len(pids) == 0 {
 			return false, fmt.Sprint("none ", err)
@@ -53,7 +52,7 @@ func (n *Node) FillPool(ctx context.Context) error {
 	// machine is, the more of it.
 	const step = 256 << 10
 	written := int64(0)
-	return Until(ctx, "a full pool on "+n.Name, time.Minute, func(ctx context.Context) (bool, string) {
+	return Until(ctx, "a full pool on "+n.Name, patience, func(ctx context.Context) (bool, string) {
 		out, err := n.Run(ctx, "zfs", "get", "-H", "-p", "-o", "value", "available", n.Pool())
 		if err != nil {
 			return false, err.Error()

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync"
 	"syscall"
-	"time"
 
 	"github.com/pgresync/pgresync/internal/command"
 )
@@ -91,7 +90,7 @@ func (n *Node) hold(ctx context.Context) error {
 		return err
 	}
 	n.holder = p
-	return Until(ctx, "the namespaces of "+n.Name, 10*time.Second, func(context.Context) (bool, string) {
+	return Until(ctx, "the namespaces of "+n.Name, patience, func(context.Context) (bool, string) {
 		comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", p.PID()))
 		return err == nil && strings.TrimSpace(string(comm)) == "sleep", strings.TrimSpace(string(comm))
 	})
@@ -173,7 +172,7 @@ func (n *Node) close(ctx context.Context) error {
 // destroyPool retries: the kernel takes a namespace's mounts down behind its last
 // process.
 func (n *Node) destroyPool(ctx context.Context) error {
-	return Until(ctx, "the end of pool "+n.Pool(), 3*time.Minute, func(ctx context.Context) (bool, string) {
+	return Until(ctx, "the end of pool "+n.Pool(), patience, func(ctx context.Context) (bool, string) {
 		err := runAll(ctx, []string{"zpool", "destroy", "-f", n.Pool()})
 		if err != nil {
 			return false, err.Error()
@@ -185,7 +184,7 @@ func (n *Node) destroyPool(ctx context.Context) error {
 
 // killAll kills every process in the node's mount namespace but the holder.
 func (n *Node) killAll(ctx context.Context) error {
-	return Until(ctx, "the end of all processes of "+n.Name, 30*time.Second, func(context.Context) (bool, string) {
+	return Until(ctx, "the end of all processes of "+n.Name, patience, func(context.Context) (bool, string) {
 		pids, err := n.PIDs()
 		if err != nil {
 			return false, err.Error()

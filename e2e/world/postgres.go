@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 )
 
 // The primary's paths and datasets: the data directory, its WAL and one tablespace
@@ -157,7 +156,7 @@ func (n *Node) ServerLog() string { return filepath.Join(n.Out(), "postgresql.lo
 // RecycleWAL moves the log of a primary on until the segment of before is gone from
 // it, as a busy day would.
 func (n *Node) RecycleWAL(ctx context.Context, before string) error {
-	return Until(ctx, "the WAL at "+before+" to be gone from "+n.Name, 2*time.Minute, func(ctx context.Context) (bool, string) {
+	return Until(ctx, "the WAL at "+before+" to be gone from "+n.Name, patience, func(ctx context.Context) (bool, string) {
 		_, err := n.SQL(ctx, "select pg_switch_wal()")
 		if err == nil {
 			_, err = n.SQL(ctx, "checkpoint")
@@ -180,7 +179,7 @@ func (n *Node) LoseSlot(ctx context.Context, standby *Node) error {
 	if err != nil {
 		return err
 	}
-	err = Until(ctx, "the slots of "+standby.Name+" to be dropped", time.Minute, func(ctx context.Context) (bool, string) {
+	err = Until(ctx, "the slots of "+standby.Name+" to be dropped", patience, func(ctx context.Context) (bool, string) {
 		// A slot in use cannot be dropped, and its reader comes back by itself.
 		_, err := n.SQL(ctx, `select pg_terminate_backend(active_pid) from pg_replication_slots where slot_name like 'pgresync_`+standby.Name+`_%' and active;
 			select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name like 'pgresync_`+standby.Name+`_%' and not active`)

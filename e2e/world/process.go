@@ -51,6 +51,8 @@ func environment(env map[string]string) []string {
 	out := []string{
 		"PATH=" + searchPath(),
 		"LC_ALL=C.UTF-8", "HOME=/root", "TMPDIR=" + os.TempDir(),
+		// pg_ctl's own minute is for a processor of one's own.
+		fmt.Sprintf("PGCTLTIMEOUT=%d", int(patience.Seconds())),
 	}
 	for k, v := range env {
 		out = append(out, k+"="+v)
@@ -114,13 +116,14 @@ func (p *Process) Kill9() {
 // which is an error; so is an end with another status than 0. A program in Go leaves
 // in its log what it was at.
 func (p *Process) Stop() error {
-	const patience, words = 30 * time.Second, 10 * time.Second
+	// As long as systemd has it (DefaultTimeoutStopSec).
+	const grace, words = 90 * time.Second, 10 * time.Second
 	p.Signal(syscall.SIGTERM)
-	if !p.endsWithin(patience) {
+	if !p.endsWithin(grace) {
 		p.Signal(syscall.SIGQUIT)
 		_ = p.endsWithin(words) // or else it is killed without a word
 		p.Kill9()
-		return fmt.Errorf("stop %s: it did not end within %s of SIGTERM and was killed", p.name, patience)
+		return fmt.Errorf("stop %s: it did not end within %s of SIGTERM and was killed", p.name, grace)
 	}
 	if p.err != nil {
 		return fmt.Errorf("stop %s: %w", p.name, p.err)

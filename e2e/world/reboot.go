@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
-	"time"
 )
 
 // PowerOff ends the node as reboot -f would: every process is gone at once, and so
@@ -14,7 +13,7 @@ func (n *Node) PowerOff(ctx context.Context) error {
 		return err
 	}
 	// The kernel takes its time over the last references of what was killed.
-	return Until(ctx, "the export of pool "+n.Pool(), time.Minute, func(ctx context.Context) (bool, string) {
+	return Until(ctx, "the export of pool "+n.Pool(), patience, func(ctx context.Context) (bool, string) {
 		_, err := n.Run(ctx, "zpool", "export", "-f", n.Pool())
 		return err == nil, fmt.Sprint(err)
 	})
@@ -39,7 +38,7 @@ func (n *Node) Replace(ctx context.Context) error {
 	}
 	// From inside: the mounts of a node that lives on are in nobody else's sight, and
 	// a destroy from outside waits for them until the deadline.
-	err := Until(ctx, "the end of pool "+n.Pool(), time.Minute, func(ctx context.Context) (bool, string) {
+	err := Until(ctx, "the end of pool "+n.Pool(), patience, func(ctx context.Context) (bool, string) {
 		_, err := n.Run(ctx, "zpool", "destroy", "-f", n.Pool())
 		return err == nil, fmt.Sprint(err)
 	})

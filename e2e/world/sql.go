@@ -18,7 +18,7 @@ func (n *Node) SocketDir() string {
 // Connect opens a connection to the node's PostgreSQL through its socket, so that
 // a cut network is not in the way.
 func (n *Node) Connect(ctx context.Context) (*pgconn.PgConn, error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	return pgconn.Connect(ctx, "host="+n.SocketDir()+" user=postgres dbname=postgres")
 }

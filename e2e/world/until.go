@@ -6,6 +6,10 @@ import (
 	"time"
 )
 
+// patience is how long is waited for what takes a moment: the processor may have much
+// else to do.
+const patience = 5 * time.Minute
+
 // Until polls check until it reports true. The error names what was waited for and
 // the detail that check gave last. limit is for native speed on an idle machine or
 // an emulated one alike: generous, since it is only reached in failure.

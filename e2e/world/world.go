@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/pgresync/pgresync/internal/command"
@@ -115,8 +116,19 @@ func (w *World) Node(name string) *Node { return w.nodes[name] }
 func (w *World) Nodes() []*Node { return w.order }
 
 // NATS runs the stock nats command beside the bridge and returns what it prints.
-func (w *World) NATS(ctx context.Context, args ...string) (string, error) {
-	return w.here.Run(ctx, w.natsCommand(args)...)
+func (w *World) NATS(ctx context.Context, args ...string) (out string, err error) {
+	_ = Until(ctx, "the server's greeting", patience, func(ctx context.Context) (bool, string) {
+		out, err = w.here.Run(ctx, w.natsCommand(args)...)
+		return !NotGreeted(err), ""
+	})
+	return out, err
+}
+
+// NotGreeted is whether the stock nats command failed before it could say anything: it
+// waits two seconds for the server's first words, whatever its options (natscli v0.5.1),
+// and a server on an emulated processor may need longer.
+func NotGreeted(err error) bool {
+	return err != nil && strings.Contains(err.Error(), "i/o timeout")
 }
 
 // FollowNATS starts the stock nats command beside the bridge;
