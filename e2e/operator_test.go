@@ -3,6 +3,9 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -14,7 +17,7 @@ import (
 func (s *stage) theOperatorsCommand(t part) {
 	s.ready(t)
 	must(t, s.db1.AddDocuments(t.Context(), 7, 1<<20))
-	watch, err := s.w.FollowPgresync(t.Context(), "status-watch", "status", "--watch", "--interval", "500ms")
+	watch, err := s.w.FollowPgresync(t.Context(), watchLog, "status", "--watch", "--interval", "5s")
 	must(t, err)
 	t.Cleanup(watch.Kill9)
 	must(t, world.Until(t.Context(), "three nodes to be well", patience, func(context.Context) (bool, string) {
@@ -49,6 +52,20 @@ func (s *stage) theOperatorsCommand(t part) {
 		}
 	}
 	s.wellWithin(t)
+	s.watched(t)
+}
+
+// watchLog is where what status --watch prints goes.
+const watchLog = "status-watch"
+
+// watched is whether who watched saw db2 in a phase of its resync.
+func (s *stage) watched(t testing.TB) {
+	t.Helper()
+	seen, err := os.ReadFile(filepath.Join(s.out, "bridge", watchLog+".log"))
+	must(t, err)
+	if !regexp.MustCompile(`(?m)^db2 +standby +(receiving|staging|stopping|switching|starting|proving) `).Match(seen) {
+		t.Errorf("status --watch showed no resync of db2:\n%s", seen)
+	}
 }
 
 // says runs pgresync, which must succeed and say all of what is wanted.
