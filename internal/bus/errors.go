@@ -37,10 +37,17 @@ var classes = []struct {
 	}, messages.ErrUnavailable},
 }
 
+// errNotConnected is what the library has no word for: connections buffer nothing while
+// they are down (connect.go), and what it then says is that too little room is left.
+var errNotConnected = errors.New("not connected to NATS")
+
 // classify adds the sentinel that err belongs to, if any.
 func classify(err error) error {
 	if err == nil {
 		return nil
+	}
+	if errors.Is(err, nats.ErrReconnectBufExceeded) && !errors.Is(err, errNotConnected) {
+		err = fmt.Errorf("%w: %w", errNotConnected, err)
 	}
 	for _, c := range classes {
 		for _, target := range c.is {

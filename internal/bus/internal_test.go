@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"pgregory.net/rapid"
 
@@ -151,6 +152,10 @@ func TestClassify(t *testing.T) {
 		if got := classify(tc.err); !errors.Is(got, tc.want) || !errors.Is(got, tc.err) {
 			t.Errorf("%s: got %v", what, got)
 		}
+	}
+	down := classify(classify(fmt.Errorf("publish: %w", nats.ErrReconnectBufExceeded)))
+	if got, want := down.Error(), "unavailable: not connected to NATS: publish: nats: outbound buffer limit exceeded"; got != want {
+		t.Errorf("without a connection: got %q, want %q", got, want)
 	}
 	if classify(nil) != nil {
 		t.Error("classify(nil) is an error")
