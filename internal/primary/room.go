@@ -42,11 +42,11 @@ func room(ctx context.Context, cfg Config, zfs Tree, tree []messages.DatasetInfo
 }
 
 // share is how much, in percent, is used of what d may use: by its own quota, and by
-// those above it, which Available knows of. Not where a refquota is set: Available is
-// cut to what that leaves to the live data, and snapshots do not count against it.
+// those above it, which Available knows of. Not where Available is cut to what a refquota
+// leaves to the live data: snapshots do not count against that.
 func share(d messages.DatasetInfo) int {
 	most := d.Used + d.Available
-	if d.RefQuota > 0 {
+	if cut := d.Available + d.Referenced + slack(d.RefQuota); d.RefQuota > 0 && cut >= d.RefQuota {
 		most = d.Quota
 	}
 	if most == 0 {
@@ -54,3 +54,6 @@ func share(d messages.DatasetInfo) int {
 	}
 	return int(d.Used * 100 / most)
 }
+
+// slack is for what is written between the reading of two properties.
+func slack(quota uint64) uint64 { return quota / 100 }
