@@ -42,7 +42,14 @@ func kept(t *testing.T, n *node, m *messages.Manifest) string {
 
 func hears(t *testing.T, n *node, node messages.NodeName, bases ...messages.SnapshotID) {
 	t.Helper()
-	n.world.nodes = []messages.NodeStatus{{Node: node, Sidecar: "secondary", Bases: bases}}
+	tells(t, n, messages.NodeStatus{Node: node, Bases: bases})
+}
+
+// tells is a round of housekeeping with one standby's presence record.
+func tells(t *testing.T, n *node, s messages.NodeStatus) {
+	t.Helper()
+	s.Sidecar = "secondary"
+	n.world.nodes = []messages.NodeStatus{s}
 	n.duty.refresh(t.Context())
 	if err := n.upkeepOnce(t.Context()); err != nil {
 		t.Fatal(err)
@@ -128,23 +135,43 @@ func TestWhatADroppedResyncWasSentIsNotKeptForever(t *testing.T) {
 	if err := ask(n, root.GUID, 0); err == nil {
 		t.Fatal("the upload succeeded")
 	}
-	n.uploads.running = []messages.StreamRecord{{To: root.GUID, Readers: []messages.NodeName{"db3"}}}
+	n.cfg.KeepBookmarks, n.standbys.cfg.StandbyExpiry = 100, 30*24*time.Hour
+	for range 3 {
+		take(t, n)
+	}
 	for _, tt := range []struct {
-		after time.Duration
-		ends  bool
+		what  string
+		hours int
+		away  bool // or else it tells every hour
+		sent  []messages.NodeName
+		phase messages.Phase
 		want  string
-	}{{25 * time.Hour, false, "@#"}, {23 * time.Hour, true, "@#"}, {2 * time.Hour, true, "#"}} {
-		if tt.ends {
-			n.uploads.running = nil
+	}{
+		{"while it is sent, whatever it tells", 25, false, []messages.NodeName{"db3"}, messages.PhaseIdle, "@#"},
+		{"it rests", 23, false, nil, messages.PhaseIdle, "@#"},
+		{"it waits for its operator", 30, false, nil, messages.PhaseNeedsOperator, "@#"},
+		{"it was away", 30, true, nil, messages.PhaseIdle, "@#"},
+		{"it rests again", 23, false, nil, messages.PhaseIdle, "@#"},
+		{"and still does", 3, false, nil, messages.PhaseIdle, "#"},
+	} {
+		n.uploads.running = nil
+		if tt.sent != nil {
+			n.uploads.running = []messages.StreamRecord{{To: root.GUID, Readers: tt.sent}}
 		}
-		n.clock = n.clock.Add(tt.after)
-		n.cfg.KeepBookmarks = 100
-		for range 3 {
-			take(t, n)
+		every := time.Hour
+		if tt.away {
+			every, tt.hours = time.Duration(tt.hours)*time.Hour, 1
 		}
-		hears(t, n, "db3", base.ID)
+		told := messages.NodeStatus{Node: "db3", Sidecar: "secondary", Bases: []messages.SnapshotID{base.ID}, Phase: tt.phase}
+		for range tt.hours {
+			n.clock = n.clock.Add(every)
+			if err := n.standbys.heard(t.Context(), []messages.NodeStatus{told}, n.sends); err != nil {
+				t.Fatal(err)
+			}
+		}
+		tells(t, n, told)
 		if got := kept(t, n, m); got != tt.want {
-			t.Errorf("%s later, the stream has ended %v: kept %q, want %q", tt.after, tt.ends, got, tt.want)
+			t.Errorf("%s: kept %q, want %q", tt.what, got, tt.want)
 		}
 	}
 }

@@ -29,7 +29,9 @@ type cursor struct {
 	// and forgotten when the standby says that it has it, or does not for long.
 	Sent   messages.SnapshotID `json:"sent,omitempty"`
 	SentAt time.Time           `json:"sent_at,omitzero"`
-	Seen   time.Time           `json:"seen"`
+	// WantedAt is when the standby was last in a resync, or could not tell.
+	WantedAt time.Time `json:"wanted_at,omitzero"`
+	Seen     time.Time `json:"seen"`
 }
 
 // mostStandbys bounds the document; a cluster has fewer.
@@ -90,7 +92,7 @@ func (s *standbys) sending(ctx context.Context, node messages.NodeName, id messa
 	return s.save(ctx)
 }
 
-// sentFor is how long what was sent may go on to be waited for.
+// sentFor is how long a standby that rests may leave what it was sent untold of.
 const sentFor = 24 * time.Hour
 
 // heard takes the presence records in and forgets whom nobody has seen for long.
@@ -103,19 +105,7 @@ func (s *standbys) heard(ctx context.Context, nodes []messages.NodeStatus, recei
 			continue
 		}
 		c := s.of(n.Node)
-		// Its record would be gone if it were: its clock is not asked.
-		c.Bases, c.Seen = n.Bases, s.now().UTC()
-		// An earlier version did not note the time.
-		if c.SentAt.IsZero() || receives(n.Node, c.Sent) {
-			c.SentAt = c.Seen
-		}
-		// A resync that was dropped is not told of, and what a snapshot pins grows.
-		if slices.Contains(c.Bases, c.Sent) || c.Seen.Sub(c.SentAt) > sentFor {
-			c.Sent = ""
-		}
-		if c.Sent == "" {
-			c.SentAt = time.Time{}
-		}
+		c.heard(n, s.now().UTC(), receives(n.Node, c.Sent), s.cfg.StandbyExpiry)
 	}
 	s.known = slices.DeleteFunc(s.known, func(c cursor) bool {
 		gone := s.now().Sub(c.Seen) > s.cfg.StandbyExpiry
@@ -125,6 +115,27 @@ func (s *standbys) heard(ctx context.Context, nodes []messages.NodeStatus, recei
 		return gone
 	})
 	return s.save(ctx)
+}
+
+// heard takes in what the node tells at now. Its record would be gone if the node were:
+// its clock is not asked.
+func (c *cursor) heard(n messages.NodeStatus, now time.Time, receives bool, expiry time.Duration) {
+	away := now.Sub(c.Seen) > seenGrain
+	c.Bases, c.Seen = n.Bases, now
+	if receives || c.SentAt.IsZero() { // an earlier version did not note the time
+		c.SentAt = now
+	}
+	if away || n.Phase != "" && n.Phase != messages.PhaseIdle {
+		c.WantedAt = now
+	}
+	// A resync that was dropped is not told of, and what a snapshot pins grows.
+	dropped := now.Sub(c.SentAt) > sentFor && now.Sub(c.WantedAt) > sentFor
+	if slices.Contains(c.Bases, c.Sent) || dropped || now.Sub(c.SentAt) > expiry {
+		c.Sent = ""
+	}
+	if c.Sent == "" {
+		c.SentAt, c.WantedAt = time.Time{}, time.Time{}
+	}
 }
 
 // of finds a cursor or makes one; at the bound the one unseen for longest goes.
@@ -148,7 +159,7 @@ const seenGrain = time.Hour
 func (s *standbys) save(ctx context.Context) error {
 	same := slices.EqualFunc(s.known, s.saved, func(a, b cursor) bool {
 		return a.Node == b.Node && a.Sent == b.Sent && slices.Equal(a.Bases, b.Bases) && a.Seen.Sub(b.Seen) < seenGrain &&
-			a.SentAt.Sub(b.SentAt) < seenGrain
+			a.SentAt.Sub(b.SentAt) < seenGrain && a.WantedAt.Sub(b.WantedAt) < seenGrain
 	})
 	if same {
 		return nil
