@@ -259,6 +259,7 @@ func (c *catalogue) prune(ctx context.Context, keep keeps) error {
 	changed := false
 	for d, h := range histories {
 		name, _ := d.Rel(c.cfg.Dataset)
+		h = c.prunable(name, h)
 		k := keep(name, h)
 		destroy, bookmark := plan.Retain(h, k)
 		unmarked := map[messages.SnapshotName]bool{} // a base that only the snapshot holds
@@ -283,6 +284,24 @@ func (c *catalogue) prune(ctx context.Context, keep keeps) error {
 		errs = append(errs, c.refresh(ctx))
 	}
 	return errors.Join(errs...)
+}
+
+// prunable is what prune may look at of the history of one dataset. A dataset that is
+// ignored may be another cluster's: of it only the snapshots that were taken with ours
+// are, for as long as those are known.
+func (c *catalogue) prunable(name messages.RelName, h messages.History) messages.History {
+	if !c.cfg.ignored(name) {
+		return h
+	}
+	ours := map[messages.SnapshotID]bool{}
+	for _, v := range c.history("") {
+		id, _ := messages.SnapshotIDOf(v.Name)
+		ours[id] = true
+	}
+	return slices.DeleteFunc(slices.Clone(h), func(v messages.Snapshot) bool {
+		id, _ := messages.SnapshotIDOf(v.Name)
+		return v.Bookmark || !ours[id]
+	})
 }
 
 // age is how long ago m was taken.

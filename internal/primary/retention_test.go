@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -401,6 +402,43 @@ func TestInAFullPoolASnapshotGoesWithoutABookmarkUnlessAStandbyNeedsIt(t *testin
 	}
 	if got := kept(t, n, base) + kept(t, n, other); got != "@" {
 		t.Errorf("kept %q, want the base's snapshot only", got)
+	}
+}
+
+// What is ignored may be another cluster's, with a publisher of its own.
+func TestWhatAnotherPublisherKeepsBelowUsIsNotTouched(t *testing.T) {
+	n := newNode(t)
+	n.mount(t, "")
+	other := n.live.Child("other")
+	theirs := other.Snapshot(messages.NewSnapshotID(n.clock).ShortName())
+	id, _ := messages.SnapshotIDOf(theirs)
+	err := errors.Join(
+		n.ZFS.Create(t.Context(), other, nil),
+		n.ZFS.SnapshotTree(t.Context(), other, theirs.Short(), map[string]string{messages.PropID: string(id), messages.PropState: messages.StateComplete}),
+		n.ZFS.Hold(t.Context(), theirs, messages.HoldTag),
+		n.ZFS.Bookmark(t.Context(), theirs, theirs.Short()),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.cat.cfg.Ignore, n.snaps.bracket.cfg.Ignore = []messages.RelName{"other"}, []messages.RelName{"other"}
+	n.publish(t)
+	want := n.history(t, other)
+	for _, pressed := range []bool{false, true} {
+		if pressed {
+			full(n)
+			if err := n.prune(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			take(t, n)
+		}
+		if got := n.history(t, other); !slices.Equal(got, want) {
+			t.Errorf("full %v: got %v, want %v", pressed, got, want)
+		}
+	}
+	if err := n.ZFS.DestroySnapshot(t.Context(), theirs); !errors.Is(err, messages.ErrBusy) {
+		t.Errorf("destroy what they hold: got %v, want %v", err, messages.ErrBusy)
 	}
 }
 
