@@ -22,7 +22,6 @@ type Config struct {
 	AdvertiseHost string `split_words:"true" needed:"true" desc:"Host name or address at which standbys reach this node's PostgreSQL."`
 	AdvertisePort int    `split_words:"true" default:"5432" min:"1" max:"65535" desc:"Port of the same."`
 
-	Lineage messages.Dataset `computed:"<pool of the live dataset>/pgresync/<cluster>" desc:"The setting of the same name of this node's secondary sidecar. While that is in the middle of a resync, no snapshot is given up for room that it may go on from."`
 
 	SnapshotInterval time.Duration     `split_words:"true" default:"1h" min:"0s" desc:"Time between snapshots that nobody asked for; 0 takes snapshots only when asked."`
 	SnapshotKeep     int               `split_words:"true" default:"3" min:"1" desc:"Snapshots to keep. Those that a transfer needs are kept beyond it."`
@@ -50,16 +49,11 @@ type Config struct {
 }
 
 // Complete finds the defaults that are not constants.
-func (c *Config) Complete() {
-	c.Common.Complete()
-	if c.Lineage == "" && c.Dataset != "" && c.Cluster != "" {
-		c.Lineage = messages.Dataset(c.Dataset.Pool()).Child("pgresync").Child(messages.RelName(c.Cluster)) // what the secondary sidecar's is
-	}
-}
+func (c *Config) Complete() { c.Common.Complete() }
 
 // Validate reports everything that is wrong, each complaint naming its variable.
 func (c *Config) Validate() error {
-	return errors.Join(c.Common.Validate(), c.validateServer(), c.validateAdvertised(), c.validateLineage(), c.validateSizes())
+	return errors.Join(c.Common.Validate(), c.validateServer(), c.validateAdvertised(), c.validateSizes())
 }
 
 // String is the effective configuration, secrets masked.
@@ -105,16 +99,6 @@ func (c *Config) validateAdvertised() error {
 	}
 	if err := lease.Validate(); err != nil {
 		return fmt.Errorf("PGRESYNC_ADVERTISE_HOST: %w", err)
-	}
-	return nil
-}
-
-func (c *Config) validateLineage() error {
-	if c.Lineage == "" {
-		return nil // what it is made of is complained of as needed
-	}
-	if _, err := messages.ParseDataset(string(c.Lineage)); err != nil {
-		return fmt.Errorf("PGRESYNC_LINEAGE: %w", err)
 	}
 	return nil
 }

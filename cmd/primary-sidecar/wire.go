@@ -176,7 +176,7 @@ func streamConfig(cfg Config) stream.Config {
 
 func serviceConfig(cfg Config, leaseTTL time.Duration) primary.Config {
 	return primary.Config{
-		Cluster: cfg.Cluster, Node: cfg.Node, Version: daemon.Version(), Dataset: cfg.Dataset, Lineage: cfg.Lineage, Ignore: cfg.IgnoreDatasets,
+		Cluster: cfg.Cluster, Node: cfg.Node, Version: daemon.Version(), Dataset: cfg.Dataset, Ignore: cfg.IgnoreDatasets,
 		SendWAL: cfg.SendWAL == "always", Host: cfg.AdvertiseHost, Port: cfg.AdvertisePort,
 		Interval: cfg.SnapshotInterval, Gather: cfg.Gather, LeaseTTL: leaseTTL, PoolLimit: cfg.PoolLimit,
 		KeepSnapshots: cfg.SnapshotKeep, KeepBookmarks: cfg.BookmarkKeep,

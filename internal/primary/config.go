@@ -16,8 +16,6 @@ type Config struct {
 	Version string
 	// Dataset is the live dataset, the root of the tree that is snapshotted.
 	Dataset messages.Dataset
-	// Lineage is where this node's secondary sidecar, if it has one, keeps what it receives.
-	Lineage messages.Dataset
 	// Ignore are children that hold nothing of the cluster.
 	Ignore []messages.RelName
 	// SendWAL makes a WAL dataset of its own travel too.

@@ -112,24 +112,37 @@ func (u *SnapshotUpkeep) keep(ctx context.Context, cat *catalogue, svc *Service)
 // origins are the snapshots of the live dataset that the secondary sidecar received
 // something on. In the middle of a resync it may be about to, and an error says so.
 func (u *SnapshotUpkeep) origins(ctx context.Context) (map[messages.SnapshotID]bool, error) {
-	tree, err := u.zfs.List(ctx, u.cfg.Lineage)
-	if errors.Is(err, messages.ErrNotFound) {
-		return nil, nil // there is no secondary sidecar
-	}
+	// Its lineage is wherever its own PGRESYNC_LINEAGE says.
+	journals, err := u.zfs.Marked(ctx, u.cfg.Dataset.Pool(), messages.PropJournal)
 	if err != nil {
 		return nil, err
 	}
-	j := resync.NewJournal()
-	if packed := tree[0].Marks[messages.PropJournal]; packed != "" {
-		if err := messages.UnpackProperty(packed, &j); err != nil {
-			return nil, fmt.Errorf("journal on %s: %w", u.cfg.Lineage, err)
+	ids := map[messages.SnapshotID]bool{}
+	for _, d := range journals {
+		if err := u.originsOf(ctx, d, ids); err != nil {
+			return nil, err
 		}
+	}
+	return ids, nil
+}
+
+// originsOf adds those of one lineage to ids.
+func (u *SnapshotUpkeep) originsOf(ctx context.Context, lineage messages.Dataset, ids map[messages.SnapshotID]bool) error {
+	tree, err := u.zfs.List(ctx, lineage)
+	if err != nil {
+		return err
+	}
+	if tree[0].Marks[messages.PropCluster] != string(u.cfg.Cluster) {
+		return nil // another cluster has nothing of this one's
+	}
+	var j resync.Journal
+	if err := messages.UnpackProperty(tree[0].Marks[messages.PropJournal], &j); err != nil {
+		return fmt.Errorf("journal on %s: %w", lineage, err)
 	}
 	// What waits for its operator may do so for months.
 	if j.Phase != messages.PhaseIdle && j.Phase != messages.PhaseNeedsOperator {
-		return nil, fmt.Errorf("%w: the secondary sidecar of this node is in the middle of resync %s, phase %s", messages.ErrBusy, j.ID, j.Phase)
+		return fmt.Errorf("%w: the secondary sidecar of this node is in the middle of resync %s, phase %s", messages.ErrBusy, j.ID, j.Phase)
 	}
-	ids := map[messages.SnapshotID]bool{}
 	for _, d := range tree {
 		if _, live := d.Origin.Dataset().Rel(u.cfg.Dataset); live {
 			if id, ours := messages.SnapshotIDOf(d.Origin); ours {
@@ -137,5 +150,5 @@ func (u *SnapshotUpkeep) origins(ctx context.Context) (map[messages.SnapshotID]b
 			}
 		}
 	}
-	return ids, nil
+	return nil
 }

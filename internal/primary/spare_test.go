@@ -14,7 +14,6 @@ import (
 // spare is a process on n's host whose NATS is away, in a pool that is full.
 func spare(n *node) *SnapshotUpkeep {
 	full(n)
-	n.cfg.Lineage = n.Root.Child("lineage")
 	return NewSnapshotUpkeep(n.cfg, n.ZFS, n.now, zerolog.Nop())
 }
 
