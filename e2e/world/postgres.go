@@ -20,7 +20,8 @@ const (
 func (n *Node) Live() string { return n.Pool() + "/pg" }
 
 // settings make WAL scarce and failures quick; the rest is for several servers on
-// one small machine.
+// one small machine, on which reading all rows of a standby may take longer than replay
+// would wait.
 const settings = `
 listen_addresses = '*'
 unix_socket_directories = '/run/postgresql'
@@ -34,6 +35,7 @@ wal_keep_size = 0
 max_slot_wal_keep_size = 512MB
 wal_recycle = off
 hot_standby = on
+max_standby_streaming_delay = -1
 wal_receiver_status_interval = 1s
 wal_retrieve_retry_interval = 1s
 wal_receiver_timeout = 10s
