@@ -248,7 +248,7 @@ test-shown: lab-binaries ## a cluster in the lab, looked at from here: its page 
 # What is not among these (test-host, test-modes, test-cures, ...) is named in CONTRIBUTING.md: all of it takes an emulated machine hours.
 .PHONY: test-lab
 test-lab: ## what needs ZFS, in the lab: a machine with real OpenZFS
-	$(MAKE) --jobs $(LAB_JOBS) LAB_CPUS=$(LAB_SHARE) ROUNDS=3 test-e2e test-failover test-privileges test-zfs test-compose test-layouts
+	$(MAKE) --jobs $(LAB_JOBS) --keep-going LAB_CPUS=$(LAB_SHARE) ROUNDS=3 test-e2e test-failover test-privileges test-zfs test-compose test-layouts
 
 .PHONY: test
 test: ## everything that docs/security.md builds on, and more
