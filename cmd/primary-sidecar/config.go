@@ -22,7 +22,6 @@ type Config struct {
 	AdvertiseHost string `split_words:"true" needed:"true" desc:"Host name or address at which standbys reach this node's PostgreSQL."`
 	AdvertisePort int    `split_words:"true" default:"5432" min:"1" max:"65535" desc:"Port of the same."`
 
-
 	SnapshotInterval time.Duration     `split_words:"true" default:"1h" min:"0s" desc:"Time between snapshots that nobody asked for; 0 takes snapshots only when asked."`
 	SnapshotKeep     int               `split_words:"true" default:"3" min:"1" desc:"Snapshots to keep. Those that a transfer needs are kept beyond it."`
 	BookmarkKeep     int               `split_words:"true" default:"50" min:"1" desc:"Bookmarks of past snapshots to keep; each can be the base of an increment and takes next to no room."`
