@@ -17,6 +17,8 @@ func TestWhatTheSimulationFound(t *testing.T) {
 	}{
 		{"a boot mounts the previous copy again, and a unit starts it", "increment", "rename tank/pg to tank/pg.pgresync-old, done", blowReset, boots},
 		{"the sidecar dies when the copy that is given up is unmounted", "in place", "unmount tank/pg, done", blowKill, nil},
+		{"the same where PostgreSQL was down before", "in place, stopped before", "unmount tank/pg, done", blowKill, nil},
+		{"the same where the data directory has a dataset of its own", "nested, in place, stopped before", "unmount tank/pg/main, done", blowKill, nil},
 		{"a boot between the two renames", "increment", "rename tank/pg.pgresync-next to tank/pg", blowReset, boots},
 		{"a boot while diverged data is stopped: it is kept although its server only starts", "diverged", "PostgreSQL is stopping", blowReset, boots},
 		{"a switch that is taken back does not take the operator's word away", "diverged", "start PostgreSQL", blowFail, nil},

@@ -162,6 +162,16 @@ func stories() []story {
 		{name: "in place", seeded: true, begin: func(w *world) { gap(w); w.tight, w.waived, w.cfg.Mode = true, true, ModeInPlace }},
 		{name: "nested", nested: true, begin: gap},
 		{name: "nested, in place", nested: true, begin: func(w *world) { gap(w); w.tight, w.waived, w.cfg.Mode = true, true, ModeInPlace }},
+		{name: "in place, stopped before", seeded: true, trigger: true, begin: func(w *world) {
+			gap(w)
+			stopped(w)
+			w.tight, w.waived, w.cfg.Mode = true, true, ModeInPlace
+		}},
+		{name: "nested, in place, stopped before", nested: true, trigger: true, begin: func(w *world) {
+			gap(w)
+			stopped(w)
+			w.tight, w.waived, w.cfg.Mode = true, true, ModeInPlace
+		}},
 		{name: "discard broken", seeded: true, begin: func(w *world) {
 			gap(w)
 			w.pub.shots = nil // nothing in common any more: the whole database has to come
@@ -342,6 +352,12 @@ func TestTheLastPassWillDo(t *testing.T) {
 			}
 		})
 	}
+}
+
+// stopped is somebody who stopped PostgreSQL before anything began.
+func stopped(w *world) {
+	w.serving().state = "shut down in recovery"
+	w.server = nil
 }
 
 // staysUp: what may not be given up is not even stopped.

@@ -53,11 +53,12 @@ func (s *Service) stop(ctx context.Context) (resync.Event, error) {
 	return s.stopRunning(ctx, l, srv)
 }
 
-// beforeStop is server's for a copy that is about to be replaced. One that was stopped and
-// unmounted by an earlier run of the sidecar is mounted again, to be looked into.
+// beforeStop is server's for a copy that is about to be replaced. One that may have been
+// unmounted by an earlier run of the sidecar, whoever had stopped it, is mounted again,
+// to be looked into.
 func (s *Service) beforeStop(ctx context.Context, l live) (live, string, Server, error) {
 	dir, srv, err := s.server(ctx, l)
-	if err != nil || srv != nil || s.journal().DownSince.IsZero() {
+	if err != nil || srv != nil || !s.resumed && s.journal().DownSince.IsZero() {
 		return l, dir, srv, err
 	}
 	if err := s.remount(ctx, l); err != nil {
