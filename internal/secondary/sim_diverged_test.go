@@ -291,6 +291,76 @@ func TestAPromotionDuringTheStopIsSeen(t *testing.T) {
 	}
 }
 
+// Nor does it make a difference whether the sidecar lives to see it.
+func TestAPromotionDuringAStopThatWasCutIsSeen(t *testing.T) {
+	for _, name := range []string{"increment", "in place"} {
+		for _, dies := range []string{"stop PostgreSQL", "PostgreSQL is stopping", "PostgreSQL has stopped"} {
+			t.Run(name+"/"+dies, func(t *testing.T) {
+				theSeededOnce(t)
+				synctest.Test(t, func(t *testing.T) {
+					w := theSeeded.clone()
+					must(t, wait(t.Context(), time.Hour))
+					storyOf(t, name).begin(w)
+					w.had, w.keepHad = w.serving(), true
+					killed := false
+					w.happens = func(where string) {
+						if where == "stop PostgreSQL" && !w.had.promoted {
+							promotedHere(w)
+						}
+						if where == dies && !killed {
+							killed = true
+							w.life.die()
+						}
+					}
+					alarmed := w.run(t, false, func() bool { return w.alarmed(t) })
+					if j := w.journal(t); !killed || !alarmed || w.serving() != w.had || len(w.broken) > 0 {
+						t.Errorf("want an alarm, and the new primary to run: phase %s, %s, %v\n%s", j.Phase, j.Error, w.broken, w.describe())
+					}
+				})
+			})
+		}
+	}
+}
+
+// What ran when an earlier run of the sidecar was about to stop it is judged as if it
+// ran still; what had ended by itself accepts no writes.
+func TestAStopThatWasCutJudgesWhatIsDown(t *testing.T) {
+	down := func(w *world) {
+		w.pool[w.server.ds].content.pg.state = "shut down"
+		w.server = nil
+	}
+	auto := func(s *Service) { s.j.Reason, s.j.Trigger = messages.ReasonWALGone, false }
+	denied := func(s *Service) { auto(s); s.j.Consent = false }
+	for name, tt := range map[string]struct {
+		begin func(*world)
+		tune  func(*Service)
+		want  bool
+	}{
+		"nobody's consent":              {promotedHere, denied, false},
+		"nobody's consent, it diverged": {promotedHere, func(s *Service) { denied(s); s.j.Diverged = true }, false},
+		"nobody's consent, it ended":    {promotedHere, func(s *Service) { denied(s); s.j.DownSince = time.Time{} }, true},
+		"named":                         {promotedHere, func(*Service) {}, true},
+		"not abandoned, by policy":      {promotedHere, auto, false},
+		"abandoned, by policy": {func(w *world) {
+			promotedHere(w)
+			w.pub.failOver("db3", w.pub.lsn)
+			w.pub.failOver("db4", w.pub.lsn)
+		}, auto, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			resumes(t, func(w *world) { tt.begin(w); down(w) }, func(ctx context.Context, w *world, s *Service) {
+				slotted(w, s)
+				s.j.DownSince = time.Now()
+				tt.tune(s)
+				_, err := s.stop(ctx)
+				if (err == nil) != tt.want || err != nil && blockedBy(err) != messages.ReasonPromoted || err == nil && !w.journal(t).Diverged {
+					t.Errorf("got %v, diverged %v; want it to go on: %v", err, w.journal(t).Diverged, tt.want)
+				}
+			})
+		})
+	}
+}
+
 type hookFunc func()
 
 func (f hookFunc) Run(context.Context, Hook, map[string]string) error { f(); return nil }

@@ -134,6 +134,12 @@ func (s *Service) noteStopped(ctx context.Context, l live, srv Server) error {
 	if err != nil {
 		s.log.Warn().Err(err).Msg("pg_control of the old copy cannot be read; the copy will be kept")
 		left = true
+	} else if left && !s.journal().DownSince.IsZero() {
+		// It ran when an earlier run of the sidecar was about to stop it, and may have been
+		// promoted right then: it is judged as if it ran still (I-1).
+		if _, err := s.recheck(ctx, srv); err != nil {
+			return err
+		}
 	}
 	why, err := s.keptFor(ctx, l, left)
 	if err != nil || why == "" {
