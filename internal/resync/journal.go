@@ -83,6 +83,9 @@ type Journal struct {
 	DownSince time.Time `json:"down_since,omitzero"`
 	// DownMillis is from DownSince to the new copy's first answer.
 	DownMillis int64 `json:"down_ms,omitempty"`
+	// TakenBack says that the way back undoes a stop or a switch: that cannot be seen any
+	// more when it is begun again.
+	TakenBack bool `json:"taken_back,omitempty"`
 	// Diverged says that the old copy holds what the primary does not: it is set
 	// aside, not destroyed.
 	Diverged bool                  `json:"diverged,omitempty"`

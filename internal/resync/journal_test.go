@@ -23,7 +23,7 @@ func fullJournal() resync.Journal {
 		V: 1, ID: messages.NewResyncID(now), Phase: messages.PhaseProving, Reason: messages.ReasonSlotLost,
 		Evidence: "its slot is lost", Full: true, Trigger: true, Consent: true, By: "dba", StartedAt: now, Due: now.Add(time.Minute),
 		Attempts: 2, Stales: 1, Blocked: messages.ReasonPromoted, Incurable: true, Proven: true, Snapshot: messages.NewSnapshotID(now), Branch: "data-2",
-		Slot: "pgresync_db2_x", DownSince: now, DownMillis: 900, Diverged: true, Error: "cut", Remedy: "wait", Diagnostics: "/var/lib/pgresync/diagnostics/x",
+		Slot: "pgresync_db2_x", DownSince: now, DownMillis: 900, TakenBack: true, Diverged: true, Error: "cut", Remedy: "wait", Diagnostics: "/var/lib/pgresync/diagnostics/x",
 		Passes: []messages.PassReport{{Snapshot: messages.NewSnapshotID(now), Kind: messages.PassSeed, Bytes: 1 << 40, Millis: 1e6}},
 	}
 	j.Begin(now)

@@ -49,7 +49,7 @@ func (s *Service) revert(ctx context.Context) (resync.Event, error) {
 		if spent {
 			n.Remedy = fmt.Sprintf("%d switches were tried in 24 hours; find the cause, then: %s", s.cfg.BudgetPerDay, s.triggerCommand())
 		}
-		n.Slot, n.Passes, n.DownSince, n.DownMillis = "", nil, time.Time{}, 0
+		n.Slot, n.Passes, n.DownSince, n.DownMillis, n.TakenBack = "", nil, time.Time{}, 0, false
 		// A standby that streams again is not taken down a second time for one trigger.
 		n.Trigger = n.Trigger && untouched && !n.Incurable
 	})
@@ -57,11 +57,21 @@ func (s *Service) revert(ctx context.Context) (resync.Event, error) {
 }
 
 // untouched reports whether nothing was stopped or moved: the publisher did not answer
-// right before the stop, say. That is one failure more, and no switch.
+// right before the stop, say. That is one failure more, and no switch. Otherwise it is
+// journaled before anything is put back, for a revert that is begun again.
 func (s *Service) untouched(ctx context.Context) (bool, error) {
-	l, err := s.readLive(ctx)
 	j := s.journal()
-	return l.exists() && l.resync != j.ID && j.DownSince.IsZero(), err
+	if j.TakenBack {
+		return false, nil
+	}
+	l, err := s.readLive(ctx)
+	if err != nil {
+		return false, err
+	}
+	if l.exists() && l.resync != j.ID && j.DownSince.IsZero() {
+		return true, nil
+	}
+	return false, s.note(ctx, func(n *resync.Journal) { n.TakenBack = true })
 }
 
 // removeFailed takes the failed copy out of the way. It is kept as next until the

@@ -61,6 +61,11 @@ func stories() []story {
 		{name: "increment", seeded: true, begin: gap},
 		{name: "trigger", seeded: true, begin: func(*world) {}, trigger: true},
 		{name: "stopped before", seeded: true, begin: func(w *world) { gap(w); w.server = nil }, trigger: true},
+		{name: "stopped before, and proof fails once", seeded: true, trigger: true, begin: func(w *world) {
+			gap(w)
+			stopped(w)
+			w.mute = firstCopy(w)
+		}},
 		{name: "lost", seeded: true, begin: func(w *world) {
 			gap(w)
 			w.server, w.mounts = nil, nil

@@ -82,3 +82,25 @@ func TestStopsThatFailForAnotherReasonAreALoop(t *testing.T) {
 		}
 	})
 }
+
+// A switch that was taken back counts, however often the way back is begun: what it
+// looks at first is as it was before by then. The standby was down before.
+func TestAWayBackThatIsBegunAgainIsThatOfASwitch(t *testing.T) {
+	begun := len(theSeededOnce(t).journal(t).Begun)
+	s := storyOf(t, "stopped before, and proof fails once")
+	for at, b := range map[string]blow{"the way back is whole": "", "slot: release": blowKill, "mount tank/pg": blowFail} {
+		t.Run(at, func(t *testing.T) {
+			struck := b == ""
+			w, problems := play(t, s, map[int]blow{}, func(w *world) {
+				w.happens = func(where string) {
+					if where == at && w.journal(t).Phase == messages.PhaseReverting && !struck {
+						struck, w.strikes[w.points+1] = true, b
+					}
+				}
+			})
+			if j := w.journal(t); !struck || len(problems) > 0 || len(j.Begun)-begun != 2 || j.Trigger || j.TakenBack {
+				t.Errorf("struck %v, begun %d times, by a trigger still %v, taken back %v; %v\n%s", struck, len(j.Begun)-begun, j.Trigger, j.TakenBack, problems, w.describe())
+			}
+		})
+	}
+}
