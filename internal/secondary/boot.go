@@ -15,7 +15,7 @@ import (
 // begun by an earlier run of the sidecar, and costs no down time otherwise.
 
 // freeOld takes the previous copy out of the way: off its mount points, with no
-// server on it.
+// server on it. What was promoted while it was mounted is kept.
 func (s *Service) freeOld(ctx context.Context) error {
 	l, err := s.readTree(ctx, s.cfg.old())
 	if err != nil || !slices.ContainsFunc(l.tree, func(d messages.DatasetInfo) bool { return d.Mounted }) {
@@ -27,6 +27,9 @@ func (s *Service) freeOld(ctx context.Context) error {
 	}
 	if srv != nil {
 		if err := s.stopStray(ctx, dir, srv); err != nil {
+			return err
+		}
+		if err := s.keepStray(ctx, l, srv); err != nil {
 			return err
 		}
 	}
@@ -59,13 +62,46 @@ func (s *Service) stopStray(ctx context.Context, dir string, srv Server) error {
 	if err != nil {
 		return err
 	}
-	if err := srv.Stop(ctx, false); err != nil || promoted {
-		return err
+	return srv.Stop(ctx, false)
+}
+
+// keepStray looks into a previous copy once nothing runs on it: it may have been promoted
+// and have ended before we came, or in the moment of the stop.
+func (s *Service) keepStray(ctx context.Context, l live, srv Server) error {
+	marked, known := l.tree[0].Marks[messages.PropDiverged] != "", s.journal().Diverged
+	if !marked {
+		if !known && !s.leftSince(ctx, l, srv) {
+			return nil
+		}
+		if err := s.markStray(ctx); err != nil {
+			return err
+		}
 	}
-	if left, err := s.leftRecovery(ctx, srv); err == nil && !left {
+	if known {
 		return nil
 	}
-	return s.markStray(ctx) // promoted in that moment, as far as anybody knows
+	return s.noteDiverged(ctx)
+}
+
+// leftSince reports whether a copy on which nothing runs has left recovery, or may have,
+// since it was stopped as a standby. Nothing but its pg_control knows; that of one that
+// was handed over and never started is the publisher's.
+func (s *Service) leftSince(ctx context.Context, l live, srv Server) bool {
+	if state, err := s.handed(ctx, l, srv); err == nil && state == handedUnstarted {
+		return false
+	}
+	if left, _ := s.mayHaveLeft(ctx, srv); !left {
+		return false
+	}
+	s.log.Warn().Str("dataset", string(l.tree[0].Name)).
+		Msg("the previous copy was promoted during a switch, as far as anybody knows; it will be kept: it may hold what the publisher does not have")
+	return true
+}
+
+// noteDiverged: a revert takes the mark away, and the journal is what the copy is kept by
+// the next time.
+func (s *Service) noteDiverged(ctx context.Context) error {
+	return s.note(ctx, func(n *resync.Journal) { n.Diverged = true })
 }
 
 // markStray: the copy has its name already, and the mark is what it is kept by.

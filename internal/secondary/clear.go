@@ -88,6 +88,10 @@ func (s *Service) destroyOld(ctx context.Context, old live) error {
 		if err := s.freeOld(ctx); err != nil {
 			return err
 		}
+		var err error
+		if old, err = s.readTree(ctx, s.cfg.old()); err != nil || !old.exists() {
+			return err // what was found out just now is among its marks
+		}
 	}
 	marks := old.tree[0].Marks
 	adopted := marks[messages.PropReplaced] != "" && s.cfg.Adopt

@@ -365,15 +365,21 @@ type hookFunc func()
 
 func (f hookFunc) Run(context.Context, Hook, map[string]string) error { f(); return nil }
 
-// What was started and promoted under its new name is kept by a mark.
+// What was started and promoted under its new name is kept by a mark, and by the journal.
 func TestAStrayThatWasPromotedIsKept(t *testing.T) {
 	for name, tt := range map[string]struct {
 		begin   func(*world)
 		happens func(*world, string)
 		want    bool
 	}{
-		"a standby": {func(*world) {}, func(*world, string) {}, false},
-		"promoted":  {promotedHere, func(*world, string) {}, true},
+		"a standby":                             {func(*world) {}, func(*world, string) {}, false},
+		"a standby that ended":                  {func(w *world) { ended(w, "shut down in recovery") }, func(*world, string) {}, false},
+		"a standby that was reset":              {func(w *world) { ended(w, "in archive recovery") }, func(*world, string) {}, false},
+		"promoted":                              {promotedHere, func(*world, string) {}, true},
+		"promoted, and ended before we looked":  {func(w *world) { promotedHere(w); ended(w, "shut down") }, func(*world, string) {}, true},
+		"promoted, and reset before we looked":  {func(w *world) { promotedHere(w); ended(w, "in production") }, func(*world, string) {}, true},
+		"handed over, and never started":        {neverStarted, func(*world, string) {}, false},
+		"ended, and nobody can read pg_control": {func(w *world) { ended(w, "shut down in recovery") }, blindAt("read pg_control"), true},
 		"promoted when it is stopped": {func(*world) {}, func(w *world, where string) {
 			if where == "stop PostgreSQL" {
 				promotedHere(w)
@@ -387,6 +393,84 @@ func TestAStrayThatWasPromotedIsKept(t *testing.T) {
 				must(t, s.freeOld(ctx))
 				if marks := w.pool[w.cfg.old()].local; w.up() != nil || (marks[messages.PropDiverged] != "") != tt.want {
 					t.Errorf("server %v, marks %v", w.up(), marks)
+				}
+				if got := w.journal(t).Diverged; got != tt.want {
+					t.Errorf("the journal says diverged %v, want %v", got, tt.want)
+				}
+			})
+		})
+	}
+}
+
+// ended is a server that is down before anybody looks; its datasets stay mounted.
+func ended(w *world, state string) {
+	w.pool[w.server.ds].content.pg.state = state
+	w.server = nil
+}
+
+// neverStarted is a copy that was handed over: its pg_control came with it.
+func neverStarted(w *world) {
+	fs := w.pool[w.cfg.Dataset]
+	fs.local[messages.PropSeeded] = fs.local[messages.PropResync]
+	fs.content.pg.timeline, fs.content.pg.at = w.pub.timeline, fs.content.pg.stop-1
+	ended(w, "in production")
+}
+
+// blindAt fails every call of that name.
+func blindAt(at string) func(*world, string) {
+	return func(w *world, where string) {
+		if w.armed = true; where == at {
+			w.strikes[w.points+1] = blowFail
+		}
+	}
+}
+
+// A boot starts it under its own name as well, when the sidecar died before the rename.
+func TestWhatWasPromotedBeforeItIsSetAsideIsKept(t *testing.T) {
+	for name, tt := range map[string]struct {
+		begin func(*world)
+		want  bool
+	}{
+		"a standby": {func(w *world) { ended(w, "shut down in recovery") }, false},
+		"promoted":  {func(w *world) { promotedHere(w); ended(w, "shut down") }, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			resumes(t, tt.begin, func(ctx context.Context, w *world, s *Service) {
+				s.resumed, s.j.Phase = true, messages.PhaseSwitching
+				l, err := s.readLive(ctx)
+				must(t, err)
+				must(t, s.setAside(ctx, l))
+				marked, journaled := w.pool[w.cfg.old()].local[messages.PropDiverged] != "", w.journal(t).Diverged
+				if marked != tt.want || journaled != tt.want {
+					t.Errorf("marked %v, journaled %v, want %v", marked, journaled, tt.want)
+				}
+			})
+		})
+	}
+}
+
+// What is found out right before the destroy counts: somebody mounted, started and
+// promoted what was set aside for its room.
+func TestWhatWasPromotedBeforeItIsDestroyedIsKept(t *testing.T) {
+	for name, begin := range map[string]func(*world){
+		"it ended before we looked": func(w *world) { promotedHere(w); ended(w, "shut down") },
+		"when it is stopped": func(w *world) {
+			w.happens = func(where string) {
+				if where == "stop PostgreSQL" {
+					promotedHere(w)
+				}
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			resumes(t, func(*world) {}, func(ctx context.Context, w *world, s *Service) {
+				had := w.serving()
+				begin(w)
+				aside(w)
+				s.resumed, s.j.Phase = true, messages.PhaseDiscarding
+				event, err := s.discardOld(ctx)
+				if j := s.journal(); err != nil || event != resync.EventKept || w.find(had) != w.cfg.old() || !j.Incurable || !j.Diverged {
+					t.Errorf("got %s, %v, the copy is %q, journal %+v", event, err, w.find(had), j)
 				}
 			})
 		})
@@ -408,6 +492,9 @@ func aside(w *world) {
 	}
 	for i, m := range w.mounts {
 		w.mounts[i].ds = old(m.ds)
+	}
+	if w.server == nil {
+		return
 	}
 	w.server.ds = old(w.server.ds)
 	for i, d := range w.server.parts {

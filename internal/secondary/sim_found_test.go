@@ -36,6 +36,13 @@ func TestWhatTheSimulationFound(t *testing.T) {
 			"another log, and the node is reset when its data is set aside", "another log on the same timeline",
 			"rename tank/pg to tank/pg.pgresync-old, done", blowReset, boots,
 		},
+		{
+			"a boot mounts the previous copy again, where it is promoted and ends before the sidecar is there", "increment",
+			"rename tank/pg to tank/pg.pgresync-old, done", blowReset, promotedMeanwhile,
+		},
+		{
+			"the same, under its own name", "increment", "unmount tank/pg, done", blowReset, promotedMeanwhile,
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := storyOf(t, tt.story)
@@ -46,6 +53,22 @@ func TestWhatTheSimulationFound(t *testing.T) {
 			}
 			told(t, s, map[int]blow{at + 1: tt.blow}, tt.tune)
 		})
+	}
+}
+
+// promotedMeanwhile is a sidecar that waits for NATS after a reset, while somebody promotes
+// what the boot has mounted, writes to it, and shuts it down.
+func promotedMeanwhile(w *world) {
+	w.keepHad = true
+	w.happens = func(string) {
+		if _, is := w.mountedAt(w.find(w.had)); !w.crashed || !is || w.had.promoted {
+			return
+		}
+		w.startByOthers()
+		pg := w.had
+		pg.signal, pg.promoted, pg.timeline, pg.fork, pg.state = false, true, w.pub.timeline+1, pg.at, "shut down"
+		pg.at += 1 << 20
+		w.server = nil
 	}
 }
 

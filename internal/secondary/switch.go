@@ -130,11 +130,8 @@ func (s *Service) noteStopped(ctx context.Context, l live, srv Server) error {
 	if state, err := s.handed(ctx, l, srv); err == nil && state == handedUnstarted {
 		return nil
 	}
-	left, err := s.leftRecovery(ctx, srv)
-	if err != nil {
-		s.log.Warn().Err(err).Msg("pg_control of the old copy cannot be read; the copy will be kept")
-		left = true
-	} else if left && !s.journal().DownSince.IsZero() {
+	left, certain := s.mayHaveLeft(ctx, srv)
+	if left && certain && !s.journal().DownSince.IsZero() {
 		// It ran when an earlier run of the sidecar was about to stop it, and may have been
 		// promoted right then: it is judged as if it ran still (I-1).
 		if _, err := s.recheck(ctx, srv); err != nil {
@@ -156,6 +153,15 @@ func (s *Service) noteUnseen(ctx context.Context, l live, dir string) error {
 	}
 	s.log.Warn().Str("dataset", string(s.cfg.Dataset)).Msg("the old copy is not mounted and will be kept: it may hold what the publisher does not have")
 	return s.note(ctx, func(n *resync.Journal) { n.Diverged = true })
+}
+
+// mayHaveLeft is leftRecovery's for a copy that is kept in doubt, and whether there is none.
+func (s *Service) mayHaveLeft(ctx context.Context, srv Server) (left, certain bool) {
+	left, err := s.leftRecovery(ctx, srv)
+	if err != nil {
+		s.log.Warn().Err(err).Msg("pg_control of the old copy cannot be read; the copy will be kept")
+	}
+	return left || err != nil, err == nil
 }
 
 // leftRecovery reports, from pg_control alone, whether the data may hold writes that
@@ -299,6 +305,11 @@ func (s *Service) setAside(ctx context.Context, l live) error {
 		}
 		if running {
 			return byOthers(dir, srv)
+		}
+		if s.resumed && !s.journal().Diverged && s.leftSince(ctx, l, srv) {
+			if err := s.noteDiverged(ctx); err != nil {
+				return err
+			}
 		}
 	}
 	state, err := s.handed(ctx, l, srv)
