@@ -1,6 +1,7 @@
 package secondary
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -57,8 +58,11 @@ func (s *Service) clearFor(ctx context.Context, l live) error {
 // that shares nothing with what comes.
 func (s *Service) discardOld(ctx context.Context) (resync.Event, error) {
 	old, err := s.readTree(ctx, s.cfg.old())
+	if ctx.Err() != nil {
+		return "", ctx.Err()
+	}
 	if err != nil {
-		return s.discardsNothing(err), nil
+		return s.discardsNothing(ctx, fmt.Errorf("discard: %w", err)), nil
 	}
 	if old.exists() {
 		if err := s.destroyOld(ctx, old); err != nil {
@@ -76,9 +80,11 @@ func (s *Service) discardOld(ctx context.Context) (resync.Event, error) {
 }
 
 // discardsNothing goes back: nothing went for the old copy, and the way back finds out
-// what went before. The journal has the reason.
-func (s *Service) discardsNothing(err error) resync.Event {
-	s.later(func(n *resync.Journal) { n.Error = fmt.Sprintf("discard: %s", err) })
+// what went before. It is a failure like any other: down time was spent on it.
+func (s *Service) discardsNothing(ctx context.Context, cause error) resync.Event {
+	j := s.journal()
+	remedy, hopeless := s.judged(j, cause)
+	s.later(s.blame(ctx, j, cause, remedy, hopeless))
 	return resync.EventKept
 }
 
@@ -124,16 +130,11 @@ func (s *Service) notDiscarded(ctx context.Context, before live, cause error) (r
 	if err := s.zfs.InheritProperty(ctx, s.cfg.old(), messages.PropDiscarded); err != nil {
 		return "", errors.Join(cause, err)
 	}
-	if !errors.Is(cause, messages.ErrRefused) && !errors.Is(cause, messages.ErrBusy) && !errors.Is(cause, messages.ErrNotOurs) {
-		s.later(func(n *resync.Journal) { n.Error = cause.Error() })
-		return resync.EventKept, nil
+	if errors.Is(cause, messages.ErrRefused) || errors.Is(cause, messages.ErrBusy) || errors.Is(cause, messages.ErrNotOurs) {
+		remedy, _ := remedyOf(cause)
+		cause = incurable(cause, cmp.Or(remedy, fmt.Sprintf("find out what keeps %s, then: %s", s.cfg.Dataset, s.triggerCommand())))
 	}
-	remedy, _ := remedyOf(cause)
-	if remedy == "" {
-		remedy = fmt.Sprintf("find out what keeps %s, then: %s", s.cfg.Dataset, s.triggerCommand())
-	}
-	s.later(func(n *resync.Journal) { n.Error, n.Remedy, n.Incurable = cause.Error(), remedy, true })
-	return resync.EventKept, nil
+	return s.discardsNothing(ctx, cause), nil
 }
 
 // discardBranches is for a seed: the lineage's other branches are as large as the

@@ -204,25 +204,37 @@ func (s *Service) do(ctx context.Context, a resync.Action) (resync.Event, error)
 // failed journals a failure; where the machine goes from there is the table's
 // business.
 func (s *Service) failed(ctx context.Context, j resync.Journal, cause error) error {
-	remedy, hopeless := remedyOf(cause)
-	if seen := j; seen.Failed(passing(cause), s.cfg.SameFailure) && !hopeless {
-		hopeless, remedy = true, s.breakLoop(seen, remedy)
-	}
-	s.log.Warn().Err(cause).Str("phase", string(j.Phase)).Str("remedy", remedy).Msg("resync: phase failed")
+	remedy, hopeless := s.judged(j, cause)
 	if j.Phase == messages.PhaseReverting {
 		return s.revertFailed(ctx, cause)
 	}
-	where := s.leaveFindings(ctx, j, cause, remedy)
 	event := resync.EventFailed
 	if hopeless {
 		event = resync.EventIncurable
 	}
-	return s.fire(ctx, event, func(n *resync.Journal) {
+	return s.fire(ctx, event, s.blame(ctx, j, cause, remedy, hopeless))
+}
+
+// judged is what to do about a failure, and whether there is no use in trying again.
+func (s *Service) judged(j resync.Journal, cause error) (remedy string, hopeless bool) {
+	remedy, hopeless = remedyOf(cause)
+	if seen := j; seen.Failed(passing(cause), s.cfg.SameFailure) && !hopeless {
+		hopeless, remedy = true, s.breakLoop(seen, remedy)
+	}
+	s.log.Warn().Err(cause).Str("phase", string(j.Phase)).Str("remedy", remedy).Msg("resync: phase failed")
+	return remedy, hopeless
+}
+
+// blame is what a failure in j's phase leaves in the journal: its reason, and when the
+// next try is.
+func (s *Service) blame(ctx context.Context, j resync.Journal, cause error, remedy string, hopeless bool) func(*resync.Journal) {
+	where := s.leaveFindings(ctx, j, cause, remedy)
+	return func(n *resync.Journal) {
 		n.Error, n.Remedy, n.Diagnostics = cause.Error(), remedy, where
 		n.Incurable, n.Blocked = n.Incurable || hopeless, blockedBy(cause)
 		n.Failed(passing(cause), s.cfg.SameFailure)
 		n.Due = s.now().Add(s.cfg.Pace.BackOff(n.Attempts, rand.Float64())).UTC()
-	})
+	}
 }
 
 // breakLoop is the advice when the same phase has failed again and again.

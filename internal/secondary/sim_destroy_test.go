@@ -29,8 +29,8 @@ func (z zfsHand) DestroyDataset(ctx context.Context, root messages.Dataset) erro
 	if err := z.point(ctx, "destroy "+string(root)); err != nil {
 		return err
 	}
-	if z.stuck && root == z.cfg.old() {
-		return fmt.Errorf("destroy %s: somebody holds it: %w", root, messages.ErrBusy)
+	if z.stuck != nil && root == z.cfg.old() {
+		return fmt.Errorf("destroy %s: somebody holds it: %w", root, z.stuck)
 	}
 	tree := z.tree(root)
 	for _, d := range tree {

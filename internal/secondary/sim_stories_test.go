@@ -209,7 +209,7 @@ func stories() []story {
 		}},
 		{name: "no room, in place, the old copy cannot be removed", seeded: true, operator: true, calm: true, begin: func(w *world) {
 			gap(w)
-			w.tight, w.stuck, w.cfg.Mode = true, true, ModeInPlace
+			w.tight, w.stuck, w.cfg.Mode = true, messages.ErrBusy, ModeInPlace
 		}},
 		{name: "no room, discard broken, diverged", seeded: true, trigger: true, operator: true, calm: true, begin: func(w *world) {
 			pg := w.serving()

@@ -2,6 +2,7 @@ package secondary
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -102,5 +103,35 @@ func TestAWayBackThatIsBegunAgainIsThatOfASwitch(t *testing.T) {
 				t.Errorf("struck %v, begun %d times, by a trigger still %v, taken back %v; %v\n%s", struck, len(j.Begun)-begun, j.Trigger, j.TakenBack, problems, w.describe())
 			}
 		})
+	}
+}
+
+// A copy that cannot be destroyed for room is stopped for it ever more rarely, and not for
+// ever.
+func TestACopyThatCannotGoIsStoppedForItEverMoreRarely(t *testing.T) {
+	s := storyOf(t, "no room, in place, the old copy cannot be removed")
+	var stops []time.Time
+	w, problems := play(t, s, nil, func(w *world) {
+		w.cfg.SameFailure, w.cfg.BudgetPerDay = 5, 20
+		w.happens = func(where string) {
+			w.stuck = messages.ErrPermission // begin knows of another cause
+			if where == "PostgreSQL has stopped" {
+				stops = append(stops, time.Now())
+			}
+			if j := w.journal(t); j.Phase == messages.PhaseWaiting && !j.Due.After(stops[len(stops)-1]) {
+				w.breaks("it waits until %s", j.Due)
+			}
+		}
+	})
+	if len(problems) > 0 || len(stops) != 5 {
+		t.Fatalf("stopped at %v; %v\n%s", stops, problems, w.describe())
+	}
+	for i := 2; i < len(stops); i++ {
+		if stops[i].Sub(stops[i-1]) <= stops[i-1].Sub(stops[i-2]) {
+			t.Errorf("stopped at %v, want growing pauses", stops)
+		}
+	}
+	if j := w.journal(t); !strings.Contains(j.Remedy, "it has failed 5 times in phase discarding") {
+		t.Errorf("remedy %q", j.Remedy)
 	}
 }

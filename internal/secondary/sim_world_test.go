@@ -79,8 +79,8 @@ type world struct {
 	tight   bool               // what comes does not fit beside a live copy
 	// tightFor is the one dataset that does not fit, "" for all.
 	tightFor messages.RelName
-	waived   bool // the mode gives I-3 up
-	stuck    bool // the old copy cannot be destroyed
+	waived   bool  // the mode gives I-3 up
+	stuck    error // why the old copy cannot be destroyed, nil when it can
 	hooks    hooksRun
 	crashed  bool // PostgreSQL was killed by a blow, not by us
 
