@@ -51,6 +51,11 @@ func (s *Service) clearFor(ctx context.Context, l live) error {
 		return refuse(fmt.Sprintf("%s may hold writes that exist nowhere else: PostgreSQL had left recovery", s.cfg.Dataset),
 			"look at it, then move or destroy it by hand")
 	}
+	// It may have been mounted again, to be looked into.
+	l, err := s.readLive(ctx)
+	if err != nil {
+		return err
+	}
 	return s.setAside(ctx, l)
 }
 
