@@ -27,15 +27,35 @@ var infoProperties = []string{
 // is somebody else's text.
 func (z *ZFS) List(ctx context.Context, root messages.Dataset) ([]messages.DatasetInfo, error) {
 	a := on("list", root)
-	if err := checkName(string(root)); err != nil {
-		return nil, err
-	}
-	properties := strings.Join(slices.Concat(infoProperties, messages.DatasetMarks()), ",")
-	out, err := z.output(ctx, a, "get", "-Hp", "-r", "-t", "filesystem,volume", "-o", "name,property,value,source", properties, string(root))
+	out, err := z.infoRows(ctx, a, "filesystem,volume", root)
 	if err != nil {
 		return nil, err
 	}
 	return parseInfos(a, out)
+}
+
+// Survey is List where others' datasets are as well, in a pool say: volumes are left
+// out, and so is what has a name that pgresync gives to nothing.
+func (z *ZFS) Survey(ctx context.Context, root messages.Dataset) ([]messages.DatasetInfo, error) {
+	a := on("survey", root)
+	out, err := z.infoRows(ctx, a, "filesystem", root)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := parseProperties(out)
+	if err != nil {
+		return nil, a.wrap(err)
+	}
+	rows = slices.DeleteFunc(rows, func(p property) bool { return checkName(p.name) != nil })
+	return infosOf(a, byDataset(rows))
+}
+
+func (z *ZFS) infoRows(ctx context.Context, a act, types string, root messages.Dataset) ([]byte, error) {
+	if err := checkName(string(root)); err != nil {
+		return nil, err
+	}
+	properties := strings.Join(slices.Concat(infoProperties, messages.DatasetMarks()), ",")
+	return z.output(ctx, a, "get", "-Hp", "-r", "-t", types, "-o", "name,property,value,source", properties, string(root))
 }
 
 func parseInfos(a act, out []byte) ([]messages.DatasetInfo, error) {
@@ -43,11 +63,18 @@ func parseInfos(a act, out []byte) ([]messages.DatasetInfo, error) {
 	if err != nil {
 		return nil, a.wrap(err)
 	}
-	var infos []messages.DatasetInfo
-	for name, properties := range byDataset(rows) {
+	datasets := byDataset(rows)
+	for name, properties := range datasets {
 		if t := properties["type"].value; t != "filesystem" {
 			return nil, a.is(messages.ErrRefused, "%s is a %s, and pgresync handles file systems only: move it out of this tree", name, t)
 		}
+	}
+	return infosOf(a, datasets)
+}
+
+func infosOf(a act, datasets map[string]map[string]value) ([]messages.DatasetInfo, error) {
+	var infos []messages.DatasetInfo
+	for name, properties := range datasets {
 		info, err := parseInfo(name, properties)
 		if err != nil {
 			return nil, a.wrap(err)

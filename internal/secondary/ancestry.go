@@ -202,7 +202,7 @@ func (s *Service) surplus(ctx context.Context) (destroy, bookmark []messages.Sna
 func (s *Service) origins(ctx context.Context) (map[messages.SnapshotName]bool, error) {
 	out := map[messages.SnapshotName]bool{}
 	for _, root := range []messages.Dataset{s.cfg.Dataset.Parent(), s.cfg.Lineage} {
-		tree, err := s.zfs.List(ctx, root)
+		tree, err := s.zfs.Survey(ctx, root)
 		if err != nil {
 			return nil, fmt.Errorf("list clones in %s: %w", root, err)
 		}

@@ -11,6 +11,8 @@ import (
 // Tree lists datasets.
 type Tree interface {
 	List(ctx context.Context, root messages.Dataset) ([]messages.DatasetInfo, error)
+	// Survey is List for a tree that is not all ours.
+	Survey(ctx context.Context, root messages.Dataset) ([]messages.DatasetInfo, error)
 	Histories(ctx context.Context, root messages.Dataset) (map[messages.Dataset]messages.History, error)
 	LocalProperties(ctx context.Context, d messages.Dataset) (map[string]string, error)
 	SnapshotProperties(ctx context.Context, d messages.Dataset, keys ...string) (map[messages.SnapshotName]map[string]string, error)

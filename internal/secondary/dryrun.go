@@ -36,7 +36,7 @@ func (s *Service) foresee(ctx context.Context, r messages.OperatorRequest) (*mes
 	var branches []plan.Branch
 	switch root, err := s.zfs.List(ctx, s.cfg.Lineage); {
 	case errors.Is(err, messages.ErrNotFound):
-		if root, err = s.zfs.List(ctx, messages.Dataset(s.cfg.Lineage.Pool())); err != nil {
+		if root, err = s.zfs.Survey(ctx, messages.Dataset(s.cfg.Lineage.Pool())); err != nil {
 			return nil, err
 		}
 		p.Available = root[0].Available

@@ -215,7 +215,7 @@ func (s *Service) releaseSlot(ctx context.Context) error {
 // listKept finds what waits for the operator.
 func (s *Service) listKept(ctx context.Context) error {
 	parent := s.cfg.Dataset.Parent()
-	tree, err := s.zfs.List(ctx, parent)
+	tree, err := s.zfs.Survey(ctx, parent)
 	if err != nil {
 		return err
 	}

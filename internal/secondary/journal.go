@@ -54,7 +54,7 @@ func readJournal(marks map[string]string) (resync.Journal, error) {
 func (s *Service) createLineage(ctx context.Context, d messages.Dataset) error {
 	var missing []messages.Dataset
 	for p := d.Parent(); p.Parent() != ""; p = p.Parent() {
-		if _, err := s.zfs.List(ctx, p); err == nil {
+		if _, err := s.zfs.Survey(ctx, p); err == nil {
 			break
 		} else if !errors.Is(err, messages.ErrNotFound) {
 			return fmt.Errorf("open lineage: %w", err)

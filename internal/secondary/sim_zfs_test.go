@@ -107,6 +107,13 @@ func (w *world) info(d messages.Dataset) messages.DatasetInfo {
 }
 
 func (z zfsHand) List(ctx context.Context, root messages.Dataset) ([]messages.DatasetInfo, error) {
+	if root == z.cfg.Dataset.Parent() {
+		return nil, fmt.Errorf("list %s: %w: there is a volume, somebody else's", root, messages.ErrRefused)
+	}
+	return z.Survey(ctx, root)
+}
+
+func (z zfsHand) Survey(ctx context.Context, root messages.Dataset) ([]messages.DatasetInfo, error) {
 	if err := z.point(ctx, "list "+string(root)); err != nil {
 		return nil, err
 	}

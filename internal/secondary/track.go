@@ -146,7 +146,7 @@ func (s *Service) mayTrack(ctx context.Context, f *messages.PrimaryFacts) error 
 	if err := s.gates(ctx, f); err != nil {
 		return err
 	}
-	pool, err := s.zfs.List(ctx, messages.Dataset(s.cfg.Lineage.Pool()))
+	pool, err := s.zfs.Survey(ctx, messages.Dataset(s.cfg.Lineage.Pool()))
 	if err != nil {
 		return err
 	}

@@ -82,6 +82,21 @@ var listTests = map[string]func(*T){
 			t.Fatalf("got %v", got)
 		}
 	},
+	"others' volumes and names are no obstacle to a survey": func(t *T) {
+		d := t.child("d", ours)
+		t.Tool(t, "create", "-V", "1048576", "-o", "volmode=none", string(t.Root.Child("volume")))
+		t.Tool(t, "create", string(t.Root)+"/-odd")
+		_, err := t.ZFS.List(t.Context(), t.Root)
+		wantErr(t, err, messages.ErrRefused)
+		infos, err := t.ZFS.Survey(t.Context(), t.Root)
+		ok(t, err)
+		if len(infos) != 2 || infos[0].Name != t.Root || infos[1].Name != d {
+			t.Fatalf("got %+v", infos)
+		}
+		diff(t, infos[1].Marks, ours)
+		_, err = t.ZFS.Survey(t.Context(), t.Root.Child("gone"))
+		wantErr(t, err, messages.ErrNotFound)
+	},
 	"what is marked is found wherever it is": func(t *T) {
 		d := t.child("d", map[string]string{messages.PropJournal: "a journal"})
 		t.child("d/below", nil)
