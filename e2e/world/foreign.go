@@ -11,6 +11,7 @@ func (n *Node) PlantForeign(ctx context.Context) error {
 	return n.runAll(ctx,
 		[]string{"zfs", "create", "-o", "mountpoint=none", n.Pool() + "/tenant"},
 		[]string{"zfs", "create", "-o", "mountpoint=none", n.Pool() + "/pg-other"},
+		[]string{"zfs", "create", "-s", "-V", "8M", "-o", "volmode=none", n.Pool() + "/vm"},
 		[]string{"zfs", "snapshot", "-r", n.Pool() + "@autosnap_daily"},
 		[]string{"zfs", "bookmark", n.Pool() + "/tenant@autosnap_daily", n.Pool() + "/tenant#autosnap_daily"},
 	)
