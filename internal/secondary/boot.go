@@ -26,10 +26,11 @@ func (s *Service) freeOld(ctx context.Context) error {
 		return err
 	}
 	if srv != nil {
-		if err := s.stopStray(ctx, dir, srv); err != nil {
+		stopped, err := s.stopStray(ctx, dir, srv)
+		if err != nil {
 			return err
 		}
-		if err := s.keepStray(ctx, l, srv); err != nil {
+		if err := s.keepStray(ctx, l, srv, stopped); err != nil {
 			return err
 		}
 	}
@@ -38,18 +39,18 @@ func (s *Service) freeOld(ctx context.Context) error {
 
 // stopStray stops a server that was started on the previous copy although a
 // switch is on its way: the copy has another name by now and cannot stay so.
-func (s *Service) stopStray(ctx context.Context, dir string, srv Server) error {
+func (s *Service) stopStray(ctx context.Context, dir string, srv Server) (stopped bool, err error) {
 	running, err := srv.Running(ctx)
 	if err != nil || !running {
-		return err
+		return false, err
 	}
 	promoted, err := s.recheck(ctx, srv)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if promoted {
 		if err := s.markStray(ctx); err != nil {
-			return err
+			return false, err
 		}
 	}
 	s.log.Warn().Str("dir", dir).Msg("PostgreSQL was started on the previous copy during a switch, by a boot perhaps; it is stopped")
@@ -60,48 +61,54 @@ func (s *Service) stopStray(ctx context.Context, dir string, srv Server) error {
 		}
 	})
 	if err != nil {
-		return err
+		return false, err
 	}
-	return srv.Stop(ctx, false)
+	return true, srv.Stop(ctx, false)
 }
 
 // keepStray looks into a previous copy once nothing runs on it: it may have been promoted
 // and have ended before we came, or in the moment of the stop.
-func (s *Service) keepStray(ctx context.Context, l live, srv Server) error {
+func (s *Service) keepStray(ctx context.Context, l live, srv Server, stopped bool) error {
 	marked, known := l.tree[0].Marks[messages.PropDiverged] != "", s.journal().Diverged
-	if !marked {
-		if !known && !s.leftSince(ctx, l, srv) {
-			return nil
-		}
+	left, certain := marked, false
+	if !marked && !known {
+		left, certain = s.leftSince(ctx, l, srv)
+	}
+	if !marked && (known || left) {
 		if err := s.markStray(ctx); err != nil {
 			return err
 		}
 	}
-	if known {
+	if known || !left {
 		return nil
 	}
-	return s.noteDiverged(ctx)
+	return s.noteDiverged(ctx, certain && !stopped)
 }
 
 // leftSince reports whether a copy on which nothing runs has left recovery, or may have,
-// since it was stopped as a standby. Nothing but its pg_control knows; that of one that
-// was handed over and never started is the publisher's.
-func (s *Service) leftSince(ctx context.Context, l live, srv Server) bool {
+// since it was stopped as a standby, and whether that is certain. Nothing but its
+// pg_control knows; that of one that was handed over and never started is the publisher's.
+func (s *Service) leftSince(ctx context.Context, l live, srv Server) (left, certain bool) {
 	if state, err := s.handed(ctx, l, srv); err == nil && state == handedUnstarted {
-		return false
+		return false, true
 	}
-	if left, _ := s.mayHaveLeft(ctx, srv); !left {
-		return false
+	if left, certain = s.mayHaveLeft(ctx, srv); left {
+		s.log.Warn().Str("dataset", string(l.tree[0].Name)).
+			Msg("the previous copy was promoted during a switch, as far as anybody knows; it will be kept: it may hold what the publisher does not have")
 	}
-	s.log.Warn().Str("dataset", string(l.tree[0].Name)).
-		Msg("the previous copy was promoted during a switch, as far as anybody knows; it will be kept: it may hold what the publisher does not have")
-	return true
+	return left, certain
 }
 
 // noteDiverged: a revert takes the mark away, and the journal is what the copy is kept by
-// the next time.
-func (s *Service) noteDiverged(ctx context.Context) error {
-	return s.note(ctx, func(n *resync.Journal) { n.Diverged = true })
+// the next time. What somebody promoted and stopped the revert does not start, for it
+// would be a second primary.
+func (s *Service) noteDiverged(ctx context.Context, theirs bool) error {
+	return s.note(ctx, func(n *resync.Journal) {
+		n.Diverged = true
+		if theirs {
+			n.DownSince, n.TakenBack = time.Time{}, true
+		}
+	})
 }
 
 // markStray: the copy has its name already, and the mark is what it is kept by.

@@ -3,6 +3,7 @@ package secondary
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -399,6 +400,42 @@ func TestAStrayThatWasPromotedIsKept(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// What somebody promoted and stopped is put back, and left to its operator; what the
+// sidecar stopped is started again as what it was.
+func TestAWayBackStartsNoSecondPrimary(t *testing.T) {
+	for name, tt := range map[string]struct {
+		begin func(*world)
+		want  bool
+	}{
+		"a standby that ended":                 {func(w *world) { ended(w, "shut down in recovery") }, true},
+		"a standby that runs":                  {func(*world) {}, true},
+		"promoted":                             {promotedHere, true},
+		"promoted, and ended before we looked": {func(w *world) { promotedHere(w); ended(w, "shut down") }, false},
+		"promoted, and reset before we looked": {func(w *world) { promotedHere(w); ended(w, "in production") }, false},
+	} {
+		for _, renamed := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, renamed already %v", name, renamed), func(t *testing.T) {
+				resumes(t, tt.begin, func(ctx context.Context, w *world, s *Service) {
+					w.had, w.keepHad = w.pool[w.cfg.Dataset].content.pg, true
+					s.resumed, s.j.Phase, s.j.DownSince = true, messages.PhaseSwitching, time.Now()
+					if renamed {
+						aside(w)
+						must(t, s.freeOld(ctx))
+					} else if l, err := s.readLive(ctx); err != nil || w.server == nil && s.setAside(ctx, l) != nil {
+						t.Fatal("not set aside")
+					}
+					s.j.Phase = messages.PhaseReverting
+					_, err := s.revert(ctx)
+					must(t, err)
+					if w.find(w.had) != w.cfg.Dataset || (w.up() != nil) != tt.want {
+						t.Errorf("%q, runs %v, want %v", w.find(w.had), w.up() != nil, tt.want)
+					}
+				})
+			})
+		}
 	}
 }
 

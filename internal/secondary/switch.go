@@ -306,9 +306,11 @@ func (s *Service) setAside(ctx context.Context, l live) error {
 		if running {
 			return byOthers(dir, srv)
 		}
-		if s.resumed && !s.journal().Diverged && s.leftSince(ctx, l, srv) {
-			if err := s.noteDiverged(ctx); err != nil {
-				return err
+		if s.resumed && !s.journal().Diverged {
+			if left, certain := s.leftSince(ctx, l, srv); left {
+				if err := s.noteDiverged(ctx, certain); err != nil {
+					return err
+				}
 			}
 		}
 	}
