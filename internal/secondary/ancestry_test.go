@@ -77,6 +77,10 @@ func (m *estate) List(_ context.Context, root messages.Dataset) ([]messages.Data
 	return out, nil
 }
 
+func (m *estate) Survey(ctx context.Context, root messages.Dataset) ([]messages.DatasetInfo, error) {
+	return m.List(ctx, root)
+}
+
 func (m *estate) Histories(_ context.Context, root messages.Dataset) (map[messages.Dataset]messages.History, error) {
 	if m.all[root] == nil {
 		return nil, messages.ErrNotFound

@@ -45,6 +45,10 @@ func (z *opZFS) List(_ context.Context, d messages.Dataset) ([]messages.DatasetI
 	return nil, messages.ErrNotFound
 }
 
+func (z *opZFS) Survey(ctx context.Context, root messages.Dataset) ([]messages.DatasetInfo, error) {
+	return z.List(ctx, root)
+}
+
 func (z *opZFS) Histories(context.Context, messages.Dataset) (map[messages.Dataset]messages.History, error) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
