@@ -129,25 +129,6 @@ func parseInfo(dataset string, properties map[string]value) (messages.DatasetInf
 	return info, errors.Join(errs...)
 }
 
-// Marked lists the file systems of a pool that have the user property key on
-// themselves: neither inherited nor received.
-func (z *ZFS) Marked(ctx context.Context, pool, key string) ([]messages.Dataset, error) {
-	a := on("look for "+key+" in", messages.Dataset(pool))
-	if err := errors.Join(checkName(pool), checkKey(key)); err != nil {
-		return nil, a.wrap(err)
-	}
-	out, err := z.output(ctx, a, "get", "-Hp", "-r", "-t", "filesystem", "-s", sourceLocal, "-o", "name,property,value,source", key, pool)
-	if err != nil {
-		return nil, err
-	}
-	rows, err := parseProperties(out)
-	var marked []messages.Dataset
-	for _, r := range rows {
-		marked = append(marked, messages.Dataset(r.name))
-	}
-	return marked, a.wrap(err)
-}
-
 // marks are our user properties that are set on the dataset itself: an inherited
 // mark says nothing of the child (zfsprops(7), user properties).
 func marks(properties map[string]value) map[string]string {

@@ -33,8 +33,8 @@ type Tree interface {
 	Histories(ctx context.Context, root messages.Dataset) (map[messages.Dataset]messages.History, error)
 	SnapshotProperties(ctx context.Context, d messages.Dataset, keys ...string) (map[messages.SnapshotName]map[string]string, error)
 	Pool(ctx context.Context, pool string) (messages.PoolInfo, error)
-	// Marked are the file systems of a pool that have the mark key on themselves.
-	Marked(ctx context.Context, pool, key string) ([]messages.Dataset, error)
+	// Survey is List for a tree that is not all ours.
+	Survey(ctx context.Context, root messages.Dataset) ([]messages.DatasetInfo, error)
 }
 
 // Snapshots makes and keeps snapshots.

@@ -109,46 +109,43 @@ func (u *SnapshotUpkeep) keep(ctx context.Context, cat *catalogue, svc *Service)
 	}, nil
 }
 
-// origins are the snapshots of the live dataset that the secondary sidecar received
-// something on. In the middle of a resync it may be about to, and an error says so.
+// origins are the snapshots of the live dataset that the pool has clones of: the secondary
+// sidecar received something on them. In the middle of a resync it may be about to, and
+// an error says so.
 func (u *SnapshotUpkeep) origins(ctx context.Context) (map[messages.SnapshotID]bool, error) {
 	// Its lineage is wherever its own PGRESYNC_LINEAGE says.
-	journals, err := u.zfs.Marked(ctx, u.cfg.Dataset.Pool(), messages.PropJournal)
+	pool, err := u.zfs.Survey(ctx, messages.Dataset(u.cfg.Dataset.Pool()))
 	if err != nil {
 		return nil, err
 	}
 	ids := map[messages.SnapshotID]bool{}
-	for _, d := range journals {
-		if err := u.originsOf(ctx, d, ids); err != nil {
+	for _, d := range pool {
+		if err := u.mayGiveUp(d); err != nil {
 			return nil, err
 		}
-	}
-	return ids, nil
-}
-
-// originsOf adds those of one lineage to ids.
-func (u *SnapshotUpkeep) originsOf(ctx context.Context, lineage messages.Dataset, ids map[messages.SnapshotID]bool) error {
-	tree, err := u.zfs.List(ctx, lineage)
-	if err != nil {
-		return err
-	}
-	if tree[0].Marks[messages.PropCluster] != string(u.cfg.Cluster) {
-		return nil // another cluster has nothing of this one's
-	}
-	var j resync.Journal
-	if err := messages.UnpackProperty(tree[0].Marks[messages.PropJournal], &j); err != nil {
-		return fmt.Errorf("journal on %s: %w", lineage, err)
-	}
-	// What waits for its operator may do so for months.
-	if j.Phase != messages.PhaseIdle && j.Phase != messages.PhaseNeedsOperator {
-		return fmt.Errorf("%w: the secondary sidecar of this node is in the middle of resync %s, phase %s", messages.ErrBusy, j.ID, j.Phase)
-	}
-	for _, d := range tree {
 		if _, live := d.Origin.Dataset().Rel(u.cfg.Dataset); live {
 			if id, ours := messages.SnapshotIDOf(d.Origin); ours {
 				ids[id] = true
 			}
 		}
 	}
-	return nil
+	return ids, nil
+}
+
+// mayGiveUp refuses while d is the lineage of a resync that is under way. One that waits
+// for its operator may do so for months; and a lineage may have been left behind.
+func (u *SnapshotUpkeep) mayGiveUp(d messages.DatasetInfo) error {
+	packed := d.Marks[messages.PropJournal]
+	if packed == "" || d.Marks[messages.PropCluster] != string(u.cfg.Cluster) {
+		return nil
+	}
+	var j resync.Journal
+	if err := messages.UnpackProperty(packed, &j); err != nil {
+		return fmt.Errorf("journal on %s: %w", d.Name, err)
+	}
+	left := u.now().Sub(j.StartedAt) > u.cfg.StandbyExpiry && u.now().Sub(j.Due) > u.cfg.StandbyExpiry
+	if left || j.Phase == messages.PhaseIdle || j.Phase == messages.PhaseNeedsOperator {
+		return nil
+	}
+	return fmt.Errorf("%w: the secondary sidecar of this node is in the middle of resync %s, phase %s", messages.ErrBusy, j.ID, j.Phase)
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -21,7 +22,7 @@ func spare(n *node) *SnapshotUpkeep {
 func journal(t *testing.T, n *node, phase messages.Phase) {
 	t.Helper()
 	j := resync.NewJournal()
-	j.ID, j.Phase = messages.NewResyncID(n.clock), phase
+	j.ID, j.Phase, j.StartedAt = messages.NewResyncID(n.clock), phase, n.clock
 	packed, err := messages.PackProperty(&j)
 	if err == nil {
 		err = n.ZFS.SetProperties(t.Context(), n.Root.Child("lineage"), map[string]string{messages.PropJournal: packed})
@@ -110,7 +111,10 @@ func TestASnapshotThatTheSecondarySidecarGoesOnFromIsNotGivenUp(t *testing.T) {
 		t.Errorf("in the middle of a resync: kept %q, want all", got)
 	}
 
-	journal(t, n, messages.PhaseIdle)
+	// A lineage that was made just now has no journal yet.
+	if err := n.ZFS.InheritProperty(t.Context(), lineage, messages.PropJournal); err != nil {
+		t.Fatal(err)
+	}
 	if err := n.ZFS.Clone(t.Context(), n.live.Snapshot(base.ID.ShortName()), lineage.Child("branch"), nil); err != nil {
 		t.Fatal(err)
 	}
@@ -129,6 +133,38 @@ func TestASnapshotThatTheSecondarySidecarGoesOnFromIsNotGivenUp(t *testing.T) {
 		t.Errorf("of the child: %v, want the rest of that snapshot", h)
 	}
 	n.guid(t, received)
+}
+
+// Nobody goes on with what was left behind, and another cluster's is none of ours.
+func TestALineageThatNobodyUsesKeepsNoSnapshot(t *testing.T) {
+	for name, tt := range map[string]struct {
+		cluster string
+		later   time.Duration
+		want    string
+	}{
+		"ours":                 {"main", 0, "@#"},
+		"ours, and left alone": {"main", 40 * 24 * time.Hour, "#"},
+		"another cluster's":    {"other", 0, "#"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t)
+			n.mount(t, "")
+			n.publish(t)
+			m := take(t, n)
+			if err := n.ZFS.Create(t.Context(), n.Root.Child("lineage"), map[string]string{messages.PropCluster: tt.cluster}); err != nil {
+				t.Fatal(err)
+			}
+			u := spare(n)
+			journal(t, n, messages.PhaseReceiving)
+			n.clock = n.clock.Add(tt.later)
+			if err := u.once(t.Context()); (err != nil) != (tt.want == "@#") {
+				t.Error(err)
+			}
+			if got := kept(t, n, m); got != tt.want {
+				t.Errorf("kept %q, want %q", got, tt.want)
+			}
+		})
+	}
 }
 
 func hasSnapshot(h messages.History, id messages.SnapshotID) bool {

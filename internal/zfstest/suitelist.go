@@ -1,7 +1,6 @@
 package zfstest
 
 import (
-	"slices"
 	"strings"
 
 	"github.com/pgresync/pgresync/messages"
@@ -96,20 +95,6 @@ var listTests = map[string]func(*T){
 		diff(t, infos[1].Marks, ours)
 		_, err = t.ZFS.Survey(t.Context(), t.Root.Child("gone"))
 		wantErr(t, err, messages.ErrNotFound)
-	},
-	"what is marked is found wherever it is": func(t *T) {
-		d := t.child("d", map[string]string{messages.PropJournal: "a journal"})
-		t.child("d/below", nil)
-		s := t.snap(d)
-		ok(t, t.ZFS.SetSnapshotProperties(t.Context(), s, map[string]string{messages.PropJournal: "x"}))
-		got, err := t.ZFS.Marked(t.Context(), t.Pool, messages.PropJournal)
-		ok(t, err)
-		// Others share the pool.
-		got = slices.DeleteFunc(got, func(m messages.Dataset) bool { _, below := m.Rel(t.Root); return !below })
-		diff(t, got, []messages.Dataset{d})
-		if _, err = t.ZFS.Marked(t.Context(), t.Pool, "no key"); err == nil {
-			t.Fatal("a name that none can have was looked for")
-		}
 	},
 	"local properties can be carried to a clone": func(t *T) {
 		props := map[string]string{
