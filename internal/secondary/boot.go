@@ -99,6 +99,15 @@ func (s *Service) leftSince(ctx context.Context, l live, srv Server) (left, cert
 	return left, certain
 }
 
+// mayHaveLeft is leftRecovery's for a copy that is kept in doubt, and whether there is none.
+func (s *Service) mayHaveLeft(ctx context.Context, srv Server) (left, certain bool) {
+	left, err := s.leftRecovery(ctx, srv)
+	if err != nil {
+		s.log.Warn().Err(err).Msg("pg_control of the old copy cannot be read; the copy will be kept")
+	}
+	return left || err != nil, err == nil
+}
+
 // noteDiverged: a revert takes the mark away, and the journal is what the copy is kept by
 // the next time. What somebody promoted and stopped the revert does not start, for it
 // would be a second primary.

@@ -70,7 +70,11 @@ func (s *Service) discardOld(ctx context.Context) (resync.Event, error) {
 		return s.discardsNothing(ctx, fmt.Errorf("discard: %w", err)), nil
 	}
 	if old.exists() {
-		if err := s.destroyOld(ctx, old); err != nil {
+		checked, err := s.mayDestroyOld(ctx, old)
+		if err != nil {
+			return s.oldStays(ctx, old, err)
+		}
+		if err := s.destroyOld(ctx, checked); err != nil {
 			return s.notDiscarded(ctx, old, err)
 		}
 		s.log.Warn().Str("dataset", string(s.cfg.old())).Str("mode", string(s.cfg.Mode)).Msg("the broken copy is destroyed for room")
@@ -93,26 +97,31 @@ func (s *Service) discardsNothing(ctx context.Context, cause error) resync.Event
 	return resync.EventKept
 }
 
-// destroyOld checks once more, right before, what may not go.
-func (s *Service) destroyOld(ctx context.Context, old live) error {
+// mayDestroyOld checks once more, right before, what may not go.
+func (s *Service) mayDestroyOld(ctx context.Context, old live) (live, error) {
 	if s.resumed {
 		if err := s.freeOld(ctx); err != nil {
-			return err
+			return old, err
 		}
 		var err error
 		if old, err = s.readTree(ctx, s.cfg.old()); err != nil || !old.exists() {
-			return err // what was found out just now is among its marks
+			return old, err // what was found out just now is among its marks
 		}
 	}
 	marks := old.tree[0].Marks
 	adopted := marks[messages.PropReplaced] != "" && s.cfg.Adopt
 	if marks[messages.PropDiverged] != "" || s.journal().Diverged || !old.ours() && !adopted {
-		return refuse(fmt.Sprintf("%s is not to be destroyed: it is not ours, or may hold writes that exist nowhere else", s.cfg.old()), "look at it")
+		return old, refuse(fmt.Sprintf("%s is not to be destroyed: it is not ours, or may hold writes that exist nowhere else", s.cfg.old()), "look at it")
 	}
 	if adopted {
-		if err := s.adopt(ctx, old); err != nil {
-			return err
-		}
+		return old, s.adopt(ctx, old)
+	}
+	return old, nil
+}
+
+func (s *Service) destroyOld(ctx context.Context, old live) error {
+	if !old.exists() {
+		return nil
 	}
 	// From here on there is no way back: half of a copy must never be started.
 	if err := s.zfs.SetProperties(ctx, s.cfg.old(), map[string]string{messages.PropDiscarded: string(s.journal().ID)}); err != nil {
@@ -124,22 +133,29 @@ func (s *Service) destroyOld(ctx context.Context, old live) error {
 // notDiscarded goes back as long as nothing of the copy is gone. What is refused or
 // busy will be so again; another failure may pass.
 func (s *Service) notDiscarded(ctx context.Context, before live, cause error) (resync.Event, error) {
-	cause = fmt.Errorf("discard: %w", cause)
 	if ctx.Err() != nil || before.tree[0].Marks[messages.PropDiscarded] != "" {
-		return "", cause
+		return "", fmt.Errorf("discard: %w", cause)
 	}
 	now, err := s.readTree(ctx, s.cfg.old())
 	if err != nil || len(now.tree) < len(before.tree) {
-		return "", errors.Join(cause, err)
+		return "", fmt.Errorf("discard: %w", errors.Join(cause, err))
 	}
 	if err := s.zfs.InheritProperty(ctx, s.cfg.old(), messages.PropDiscarded); err != nil {
-		return "", errors.Join(cause, err)
+		return "", fmt.Errorf("discard: %w", errors.Join(cause, err))
+	}
+	return s.oldStays(ctx, before, cause)
+}
+
+// oldStays goes back to a copy that may not go, or did not, and is whole.
+func (s *Service) oldStays(ctx context.Context, before live, cause error) (resync.Event, error) {
+	if ctx.Err() != nil || before.tree[0].Marks[messages.PropDiscarded] != "" {
+		return "", fmt.Errorf("discard: %w", cause)
 	}
 	if errors.Is(cause, messages.ErrRefused) || errors.Is(cause, messages.ErrBusy) || errors.Is(cause, messages.ErrNotOurs) {
 		remedy, _ := remedyOf(cause)
 		cause = incurable(cause, cmp.Or(remedy, fmt.Sprintf("find out what keeps %s, then: %s", s.cfg.Dataset, s.triggerCommand())))
 	}
-	return s.discardsNothing(ctx, cause), nil
+	return s.discardsNothing(ctx, fmt.Errorf("discard: %w", cause)), nil
 }
 
 // discardBranches is for a seed: the lineage's other branches are as large as the

@@ -1,9 +1,13 @@
 package secondary
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/pgresync/pgresync/internal/resync"
+	"github.com/pgresync/pgresync/messages"
 )
 
 // TestWhatTheSimulationFound has a name for each of the defects that the simulation
@@ -85,4 +89,25 @@ func TestOneFailedLookAtWhatGoesIsNotTheEnd(t *testing.T) {
 	slices.Reverse(before)
 	at := gone - 1 - slices.Index(before, "list tank/pg.pgresync-old")
 	told(t, s, map[int]blow{at + 1: blowFail}, nil)
+}
+
+// Nothing is gone while it is only looked at, however often that fails.
+func TestFailedLooksAtWhatIsToGoLeadBack(t *testing.T) {
+	resumes(t, func(*world) {}, func(ctx context.Context, w *world, s *Service) {
+		aside(w)
+		s.resumed, s.j.Phase = true, messages.PhaseDiscarding
+		looks := 0
+		w.happens = func(where string) {
+			if where != "list "+string(w.cfg.old()) {
+				return
+			}
+			if looks++; looks > 1 {
+				w.armed, w.strikes[w.points+1] = true, blowFail
+			}
+		}
+		event, err := s.discardOld(ctx)
+		if err != nil || event != resync.EventKept || looks < 2 {
+			t.Errorf("got %s, %v after %d looks, want the way back", event, err, looks)
+		}
+	})
 }

@@ -155,15 +155,6 @@ func (s *Service) noteUnseen(ctx context.Context, l live, dir string) error {
 	return s.note(ctx, func(n *resync.Journal) { n.Diverged = true })
 }
 
-// mayHaveLeft is leftRecovery's for a copy that is kept in doubt, and whether there is none.
-func (s *Service) mayHaveLeft(ctx context.Context, srv Server) (left, certain bool) {
-	left, err := s.leftRecovery(ctx, srv)
-	if err != nil {
-		s.log.Warn().Err(err).Msg("pg_control of the old copy cannot be read; the copy will be kept")
-	}
-	return left || err != nil, err == nil
-}
-
 // leftRecovery reports, from pg_control alone, whether the data may hold writes that
 // exist nowhere else: it was not a standby's to the last.
 func (s *Service) leftRecovery(ctx context.Context, srv Server) (bool, error) {
