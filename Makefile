@@ -159,6 +159,10 @@ endef
 test-e2e: lab-binaries ## several nodes with real everything, in the lab; RUN chooses other tests or parts
 	$(call world,$(if $(filter .,$(RUN)),TestPromises,$(RUN)),e2e)
 
+.PHONY: test-crashes
+test-crashes: lab-binaries ## sidecars killed where it hurts, in the lab; `make test-faults` does so everywhere
+	$(call world,TestCrashes,crashes)
+
 .PHONY: test-failover
 test-failover: lab-binaries ## ROUNDS of fail-over under load (5), in the lab
 	$(call world,TestFailover/^(round [1-$(ROUNDS)]|a),failover)
@@ -245,10 +249,10 @@ test-shown: lab-binaries ## a cluster in the lab, looked at from here: its page 
 	GO='$(GO)' scripts/shown $(SHOWN_NODES) $(SHOWN_PORT) '$(SCREENSHOTS)' $(LAB_FLAGS) --timeout $(LAB_TIMEOUT) $(PUT) --put bin/e2e.test \
 		--artifacts '$(ARTIFACTS)/shown'
 
-# What is not among these (test-host, test-modes, test-cures, ...) is named in CONTRIBUTING.md: all of it takes an emulated machine hours.
+# What is not among these (test-host, test-modes, test-cures, test-layouts, ...) is named in CONTRIBUTING.md: all of it takes an emulated machine hours.
 .PHONY: test-lab
 test-lab: ## what needs ZFS, in the lab: a machine with real OpenZFS
-	$(MAKE) --jobs $(LAB_JOBS) --keep-going LAB_CPUS=$(LAB_SHARE) ROUNDS=3 test-e2e test-failover test-privileges test-zfs test-compose test-layouts
+	$(MAKE) --jobs $(LAB_JOBS) --keep-going LAB_CPUS=$(LAB_SHARE) ROUNDS=3 test-e2e test-crashes test-failover test-privileges test-compose test-zfs
 
 .PHONY: test
 test: ## everything that docs/security.md builds on, and more

@@ -41,6 +41,16 @@ func (f *failures) run(t *testing.T, s step) bool {
 	return part{t, f}.Run(s.name, s.test)
 }
 
+// all runs the steps, those behind one that failed as well.
+func (f *failures) all(t *testing.T, steps []step) {
+	t.Helper()
+	for _, s := range steps {
+		if !f.run(t, s) {
+			t.Logf("%q failed; what follows may fail because of it", s.name)
+		}
+	}
+}
+
 // Run is testing.T.Run for a part of the part.
 func (p part) Run(name string, test func(t part)) bool {
 	return p.T.Run(name, func(t *testing.T) { test(part{t, p.failures}) })

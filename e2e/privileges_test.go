@@ -42,7 +42,7 @@ type privileged struct {
 func TestPrivileges(t *testing.T) {
 	failures := sayAgain(t)
 	p := newPrivileged(t)
-	for _, step := range []step{
+	failures.all(t, []step{
 		{"the commands of the page are enough, and doctor agrees", p.documentedCommands},
 		{"keys are made, pinned and demanded", p.keys},
 		{"a seed and an increment", p.seedAndIncrement},
@@ -51,11 +51,7 @@ func TestPrivileges(t *testing.T) {
 		{"the operating system keeps the data from it", p.systemRefuses},
 		{"PostgreSQL refuses what is not granted", p.postgresRefuses},
 		{"what destroy cannot be kept from ends at the live datasets", p.liveSurvivesDestroy},
-	} {
-		if !failures.run(t, step) {
-			t.Logf("%q failed; what follows may fail because of it", step.name)
-		}
-	}
+	})
 	t.Logf("refused to user and role %s:\n%s", account, strings.Join(p.refused, "\n"))
 	must(t, os.WriteFile(filepath.Join(p.out, "refused.txt"), []byte(strings.Join(p.refused, "\n")+"\n"), 0o600))
 }
