@@ -22,6 +22,12 @@ type bracket struct {
 	working atomic.Value
 }
 
+// inWork is the snapshot that is being made, and not in the catalogue yet.
+func (b *bracket) inWork() messages.SnapshotID {
+	id, _ := b.working.Load().(messages.SnapshotID)
+	return id
+}
+
 // take returns the manifest of a complete snapshot. When it fails, nothing is
 // left: backup mode is closed and the snapshots are gone.
 func (b *bracket) take(ctx context.Context) (*messages.Manifest, error) {

@@ -21,53 +21,36 @@ type catalogue struct {
 	cfg Config
 	zfs ZFS
 	log zerolog.Logger
+	// inWork is the snapshot of the bracket that is open, "" for none.
+	inWork func() messages.SnapshotID
 
 	pruning   sync.Mutex           // one round at a time
 	mu        sync.Mutex           // guards what follows
 	manifests []*messages.Manifest // oldest first
 	histories map[messages.Dataset]messages.History
-	leftovers []messages.SnapshotID // incomplete ones that load could not remove
 }
 
-// load reads the catalogue from ZFS, and removes the leftovers of brackets that
-// never completed: they are ours, and no manifest was ever published for them. One
-// that somebody else holds, or has cloned, is no reason not to publish.
+// load reads the catalogue from ZFS, and removes what brackets that never completed left.
+// A snapshot that somebody else holds, or has cloned, is no reason not to publish.
 func (c *catalogue) load(ctx context.Context) error {
-	incomplete, err := c.read(ctx)
-	if err != nil {
+	if err := c.read(ctx); err != nil {
 		return err
 	}
-	var leftovers []messages.SnapshotID
-	for _, id := range incomplete {
-		c.log.Info().Str("snapshot", string(id)).Msg("removing an incomplete snapshot")
-		if err := removeSnapshot(ctx, c.zfs, c.cfg.Dataset, id); err != nil {
-			c.log.Warn().Err(err).Str("snapshot", string(id)).Msg("incomplete snapshot not removed yet")
-			leftovers = append(leftovers, id)
-		}
-	}
-	c.mu.Lock()
-	c.leftovers = leftovers
-	c.mu.Unlock()
-	if len(incomplete) == 0 {
-		return nil
+	if err := c.removeIncomplete(ctx); err != nil {
+		c.log.Warn().Err(err).Msg("incomplete snapshot not removed yet")
 	}
 	return c.refresh(ctx)
 }
 
-// read reads the catalogue from ZFS, and which snapshots of ours are not complete.
-func (c *catalogue) read(ctx context.Context) (incomplete []messages.SnapshotID, err error) {
+// read reads the catalogue from ZFS.
+func (c *catalogue) read(ctx context.Context) error {
 	props, err := c.zfs.SnapshotProperties(ctx, c.cfg.Dataset, messages.PropState, messages.PropManifest)
 	if err != nil {
-		return nil, fmt.Errorf("load snapshots of %s: %w", c.cfg.Dataset, err)
+		return fmt.Errorf("load snapshots of %s: %w", c.cfg.Dataset, err)
 	}
 	var manifests []*messages.Manifest
 	for name, p := range props {
-		id, ours := messages.SnapshotIDOf(name)
-		if !ours {
-			continue
-		}
-		if p[messages.PropState] != messages.StateComplete {
-			incomplete = append(incomplete, id)
+		if _, ours := messages.SnapshotIDOf(name); !ours || p[messages.PropState] != messages.StateComplete {
 			continue
 		}
 		m := &messages.Manifest{}
@@ -80,7 +63,7 @@ func (c *catalogue) read(ctx context.Context) (incomplete []messages.SnapshotID,
 	c.mu.Lock()
 	c.manifests = manifests
 	c.mu.Unlock()
-	return incomplete, c.refresh(ctx)
+	return c.refresh(ctx)
 }
 
 // published are the snapshots in the tree that carry the mark of a publisher. Those
@@ -116,24 +99,44 @@ func (c *catalogue) snapshots() (n int) {
 	return n
 }
 
-// removeLeftovers tries again what load could not remove, and only that: the bracket
-// in work looks no different.
-func (c *catalogue) removeLeftovers(ctx context.Context) error {
-	c.mu.Lock()
-	leftovers := slices.Clone(c.leftovers)
-	c.mu.Unlock()
+// removeIncomplete destroys the snapshots of brackets that never completed: they are ours,
+// and no manifest was ever published for them. It looks each time, for the child of a
+// sidecar that was killed may make one after the next sidecar has begun.
+func (c *catalogue) removeIncomplete(ctx context.Context) error {
+	incomplete, err := c.incomplete(ctx)
+	if err != nil || len(incomplete) == 0 {
+		return err
+	}
+	// Right before, once more: what was being completed is complete by now.
+	still, err := c.incomplete(ctx)
 	var errs []error
-	for _, id := range leftovers {
-		err := removeSnapshot(ctx, c.zfs, c.cfg.Dataset, id)
-		if err == nil {
-			c.mu.Lock()
-			c.leftovers = slices.DeleteFunc(c.leftovers, func(l messages.SnapshotID) bool { return l == id })
-			c.mu.Unlock()
-		} else if !errors.Is(err, messages.ErrBusy) {
+	for id := range incomplete {
+		if !still[id] {
+			continue
+		}
+		c.log.Info().Str("snapshot", string(id)).Msg("removing an incomplete snapshot")
+		if err := removeSnapshot(ctx, c.zfs, c.cfg.Dataset, id); err != nil && !errors.Is(err, messages.ErrBusy) {
 			errs = append(errs, fmt.Errorf("remove incomplete snapshot %s of %s: %w", id, c.cfg.Dataset, err))
 		}
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, err)...)
+}
+
+// incomplete are the snapshots without the word "complete" that no open bracket is at.
+func (c *catalogue) incomplete(ctx context.Context) (map[messages.SnapshotID]bool, error) {
+	props, err := c.zfs.SnapshotProperties(ctx, c.cfg.Dataset, messages.PropState)
+	if err != nil {
+		return nil, fmt.Errorf("look for incomplete snapshots of %s: %w", c.cfg.Dataset, err)
+	}
+	found := map[messages.SnapshotID]bool{}
+	for name, p := range props {
+		id, ours := messages.SnapshotIDOf(name)
+		// In this order: a bracket is in work until the catalogue has its snapshot.
+		if ours && p[messages.PropState] != messages.StateComplete && id != c.inWork() && c.manifest(id) == nil {
+			found[id] = true
+		}
+	}
+	return found, nil
 }
 
 // refresh reads the histories again.

@@ -75,6 +75,7 @@ func New(cfg Config, d Deps) *Service {
 		cfg:    cfg, cat: s.cat, events: d.Announce, publishing: s.gate, prune: s.prune, now: d.Now, log: d.Log, asked: make(chan asker),
 		bracket: &bracket{cfg: cfg, db: d.Database, zfs: d.ZFS, on: s.on, now: d.Now},
 	}
+	s.cat.inWork = s.snaps.bracket.inWork
 	return s
 }
 

@@ -49,7 +49,7 @@ func (u *SnapshotUpkeep) once(ctx context.Context) error {
 		}
 	}
 	cat := &catalogue{cfg: u.cfg, zfs: u.zfs, log: u.log}
-	_, err := cat.read(ctx)
+	err := cat.read(ctx)
 	if errors.Is(err, messages.ErrNotFound) {
 		return nil // a standby that was never seeded
 	}

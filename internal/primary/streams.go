@@ -138,7 +138,7 @@ func (s *Service) inUse(h messages.History) map[messages.GUID]bool {
 		}
 	}
 	for _, v := range h {
-		if id, ours := messages.SnapshotIDOf(v.Name); ours && id == s.snaps.bracket.working.Load() {
+		if id, ours := messages.SnapshotIDOf(v.Name); ours && id == s.snaps.bracket.inWork() {
 			use[v.GUID] = true
 		}
 	}

@@ -43,6 +43,27 @@ func TestALeftoverThatSomebodyHoldsDoesNotKeepTheTermFromBeginning(t *testing.T)
 	}
 }
 
+// The zfs of a sidecar that was killed may be done only when the next one has begun.
+func TestASnapshotThatAppearsIncompleteIsRemoved(t *testing.T) {
+	n := newNode(t)
+	n.mount(t, "")
+	n.publish(t)
+	m := take(t, n)
+	incomplete(t, n)
+	n.duty.refresh(t.Context())
+	if err := n.upkeepOnce(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range n.history(t, n.live) {
+		if id, _ := messages.SnapshotIDOf(v.Name); id != m.ID {
+			t.Errorf("left %s", v.Name)
+		}
+	}
+	if got := kept(t, n, m); got != "@#" {
+		t.Errorf("of the complete one: kept %q", got)
+	}
+}
+
 func TestUpkeepLeavesABracketInWorkAlone(t *testing.T) {
 	n := newNode(t)
 	n.mount(t, "")

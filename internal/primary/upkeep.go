@@ -38,7 +38,7 @@ func (s *Service) upkeepOnce(ctx context.Context) error {
 	if err == nil {
 		err = s.standbys.heard(ctx, nodes, s.sends)
 	}
-	return errors.Join(err, s.cat.removeLeftovers(ctx), s.cat.refresh(ctx), s.inherit(ctx), s.prune(ctx))
+	return errors.Join(err, s.cat.removeIncomplete(ctx), s.cat.refresh(ctx), s.inherit(ctx), s.prune(ctx))
 }
 
 // prune bounds the snapshots and bookmarks. Where there is no room a snapshot stays
