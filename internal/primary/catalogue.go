@@ -114,8 +114,13 @@ func (c *catalogue) removeIncomplete(ctx context.Context) error {
 		if !still[id] {
 			continue
 		}
-		c.log.Info().Str("snapshot", string(id)).Msg("removing an incomplete snapshot")
-		if err := removeSnapshot(ctx, c.zfs, c.cfg.Dataset, id); err != nil && !errors.Is(err, messages.ErrBusy) {
+		err := removeSnapshot(ctx, c.zfs, c.cfg.Dataset, id)
+		switch {
+		case err == nil:
+			c.log.Info().Str("snapshot", string(id)).Msg("incomplete snapshot removed")
+		case errors.Is(err, messages.ErrBusy):
+			c.log.Debug().Err(err).Str("snapshot", string(id)).Msg("incomplete snapshot not removed yet")
+		default:
 			errs = append(errs, fmt.Errorf("remove incomplete snapshot %s of %s: %w", id, c.cfg.Dataset, err))
 		}
 	}
