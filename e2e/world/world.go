@@ -119,15 +119,15 @@ func (w *World) Nodes() []*Node { return w.order }
 func (w *World) NATS(ctx context.Context, args ...string) (out string, err error) {
 	_ = Until(ctx, "the server's greeting", patience, func(ctx context.Context) (bool, string) {
 		out, err = w.here.Run(ctx, w.natsCommand(args)...)
-		return !NotGreeted(err), ""
+		return !notGreeted(err), ""
 	})
 	return out, err
 }
 
-// NotGreeted is whether the stock nats command failed before it could say anything: it
+// notGreeted is whether the stock nats command failed before it could say anything: it
 // waits two seconds for the server's first words, whatever its options (natscli v0.5.1),
 // and a server on an emulated processor may need longer.
-func NotGreeted(err error) bool {
+func notGreeted(err error) bool {
 	return err != nil && strings.Contains(err.Error(), "i/o timeout")
 }
 

@@ -42,7 +42,7 @@ func (c *catalogue) load(ctx context.Context) error {
 	return c.refresh(ctx)
 }
 
-// read reads the catalogue from ZFS.
+// read reads the complete snapshots from ZFS; refresh adds the histories.
 func (c *catalogue) read(ctx context.Context) error {
 	props, err := c.zfs.SnapshotProperties(ctx, c.cfg.Dataset, messages.PropState, messages.PropManifest)
 	if err != nil {
@@ -63,7 +63,7 @@ func (c *catalogue) read(ctx context.Context) error {
 	c.mu.Lock()
 	c.manifests = manifests
 	c.mu.Unlock()
-	return c.refresh(ctx)
+	return nil
 }
 
 // published are the snapshots in the tree that carry the mark of a publisher. Those

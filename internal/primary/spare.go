@@ -50,6 +50,9 @@ func (u *SnapshotUpkeep) once(ctx context.Context) error {
 	}
 	cat := &catalogue{cfg: u.cfg, zfs: u.zfs, log: u.log}
 	err := cat.read(ctx)
+	if err == nil {
+		err = cat.refresh(ctx)
+	}
 	if errors.Is(err, messages.ErrNotFound) {
 		return nil // a standby that was never seeded
 	}
